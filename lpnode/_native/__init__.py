@@ -1,0 +1,1 @@
+"""Compiled modules. Only the wrappers in ``media``, ``pipeline`` and ``protocol`` import them."""

@@ -1,0 +1,139 @@
+"""Every exception that lpnode raises on purpose.
+
+LpnodeError
+  Refused              the request is understood and declined; its text is public
+    NotAuthorised        bad signature, token or credentials
+    NoCapacity           no slot is free for the model
+    NotCapable           the node does not offer what was demanded
+    PaymentUnreadable    the payment header cannot be decoded
+    InsufficientBalance  the sender has not paid enough
+    BadParameters        pipeline parameters that do not validate
+    DiscoveryRefused     GetOrchestrator is declined
+  ProtocolError        malformed bytes from a peer; closes that exchange only
+    TooLarge             a body, head or segment over its limit
+    PeerGone             the peer vanished in the middle of an exchange
+  ChannelError         a trickle channel or segment that cannot be had
+    NoSuchChannel        never created, deleted, or swept
+    NoSuchSegment        not in the ring; carries the channel's write position
+    EndOfChannel         the channel is closed; there is nothing more to read
+  MediaError           ends the session, not the node
+    DecodeError · EncodeError
+  HostError            a model host failed or vanished; the slot is returned
+    DeviceError · OutOfDeviceMemory
+  ConfigError          at start only: says what was given and what would be accepted
+  InvalidArgument      a caller's mistake, never caused by a peer
+  NotBuilt             this build lacks the native part
+"""
+
+
+class LpnodeError(Exception):
+    """Root of every exception lpnode raises on purpose."""
+
+
+class Refused(LpnodeError):
+    """The request is understood and declined; ``str()`` of it may be shown to the peer."""
+
+
+class NotAuthorised(Refused):
+    """Credentials are missing, wrong or expired."""
+
+
+class NoCapacity(Refused):
+    """No slot is free for the model. The text is what gateways match on."""
+
+    def __init__(self, text: str = "insufficient capacity") -> None:
+        super().__init__(text)
+
+
+class NotCapable(Refused):
+    """The node does not offer what was demanded."""
+
+
+class PaymentUnreadable(Refused):
+    """The payment header is not base64 of a Payment message."""
+
+
+class InsufficientBalance(Refused):
+    """The sender's balance does not cover the work."""
+
+    def __init__(self, text: str = "Insufficient balance") -> None:
+        super().__init__(text)
+
+
+class BadParameters(Refused):
+    """Pipeline parameters that do not validate; the text names the field."""
+
+
+class DiscoveryRefused(Refused):
+    """GetOrchestrator is declined; the text is the whole gRPC message."""
+
+
+class ProtocolError(LpnodeError):
+    """Malformed bytes from a peer; closes that exchange only."""
+
+
+class TooLarge(ProtocolError):
+    """A body, head or segment is over its limit."""
+
+
+class PeerGone(ProtocolError):
+    """The peer vanished in the middle of an exchange."""
+
+
+class ChannelError(LpnodeError):
+    """A trickle channel or segment that cannot be had."""
+
+
+class NoSuchChannel(ChannelError):
+    """The channel was never created, or is deleted or swept."""
+
+
+class NoSuchSegment(ChannelError):
+    """The segment is not in the ring.
+
+    ``latest`` is the channel's write position, where a reader can go on.
+    """
+
+    def __init__(self, text: str, *, latest: int) -> None:
+        super().__init__(text)
+        self.latest = latest
+
+
+class EndOfChannel(ChannelError):
+    """The channel is closed and there is nothing more to read."""
+
+
+class MediaError(LpnodeError):
+    """Media that cannot be processed; ends the session, not the node."""
+
+
+class DecodeError(MediaError):
+    """A packet or stream could not be decoded."""
+
+
+class EncodeError(MediaError):
+    """A frame could not be encoded."""
+
+
+class HostError(LpnodeError):
+    """A model host failed or vanished; the slot is returned."""
+
+
+class DeviceError(HostError):
+    """A device call failed; the text has call, code and reason."""
+
+
+class OutOfDeviceMemory(HostError):
+    """The device has not enough free memory."""
+
+
+class ConfigError(LpnodeError):
+    """A setting that cannot be used; says what was given and what would be accepted."""
+
+
+class InvalidArgument(LpnodeError, ValueError):
+    """A caller's mistake, never caused by a peer."""
+
+
+class NotBuilt(LpnodeError):
+    """This build lacks the native part; the text says how to get it."""

@@ -1,0 +1,48 @@
+"""A picture in host memory, decoded or about to be encoded."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import av
+
+TICKS_PER_SECOND = 90_000
+"""MPEG-TS presentation time base; every ``pts_ticks`` counts these."""
+
+
+class Matrix(IntEnum):
+    """Which YUV matrix the picture was coded with; values are ITU-T H.273 matrix coefficients."""
+
+    BT709 = 1
+    BT601 = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Colour:
+    """How luma and chroma are to be read. Source: ITU-T H.273."""
+
+    matrix: Matrix
+    is_full_range: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """An 8-bit 4:2:0 picture (``yuv420p`` or ``nv12``) whose planes are read and written in place.
+
+    ``picture.planes[i]`` gives each plane through the buffer protocol with its ``line_size`` in
+    bytes; the memory is the codec's own and lives as long as ``picture``.
+    ``pts_ticks`` is in 1/90000 s, unwrapped past 33 bits.
+    """
+
+    picture: av.VideoFrame
+    pts_ticks: int
+    colour: Colour
+
+    @property
+    def width(self) -> int:
+        """Pixels."""
+        return self.picture.width
+
+    @property
+    def height(self) -> int:
+        """Pixels."""
+        return self.picture.height

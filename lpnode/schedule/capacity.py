@@ -1,0 +1,96 @@
+"""Slots per model: counted once, leased and returned exactly."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from lpnode.errors import NoCapacity
+
+
+class ModelKey(NamedTuple):
+    """What a slot is for. ``capability`` is the numbered ability, ``model_id`` is opaque."""
+
+    capability: int
+    model_id: str
+
+
+@dataclass(slots=True)
+class _Slots:
+    total: int
+    in_use: int = 0
+
+
+class Slot:
+    """A leased place for one session or job. Returning it twice is harmless."""
+
+    __slots__ = ("_capacity", "_is_held", "key")
+
+    def __init__(self, capacity: "Capacity", key: ModelKey) -> None:
+        self.key = key
+        self._capacity = capacity
+        self._is_held = True
+
+    def release(self) -> None:
+        """Returns the place; the next lease may take it at once."""
+        if self._is_held:
+            self._is_held = False
+            self._capacity._put_back(self.key)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
+
+
+class Capacity:
+    """Free and taken slots of every model on offer. Used from the event loop only."""
+
+    def __init__(self, totals: Mapping[ModelKey, int]) -> None:
+        self._slots = {key: _Slots(total) for key, total in totals.items()}
+        self._watchers: list[Callable[[], None]] = []
+
+    def lease(self, key: ModelKey) -> Slot:
+        """Takes a slot: check and reservation are one step.
+
+        Raises: NoCapacity: the model is unknown or all its slots are taken.
+        Source: live.md section 9.
+        """
+        slots = self._slots.get(key)
+        if slots is None or slots.in_use >= slots.total:
+            raise NoCapacity
+        slots.in_use += 1
+        self._changed()
+        return Slot(self, key)
+
+    def idle(self, key: ModelKey) -> int:
+        """Slots free now; 0 for an unknown model."""
+        slots = self._slots.get(key)
+        return slots.total - slots.in_use if slots else 0
+
+    def in_use(self, key: ModelKey) -> int:
+        """Slots taken now; 0 for an unknown model."""
+        slots = self._slots.get(key)
+        return slots.in_use if slots else 0
+
+    def keys(self) -> list[ModelKey]:
+        """Every model on offer, in configuration order."""
+        return list(self._slots)
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Calls ``changed`` after every lease and return, on the event loop."""
+        self._watchers.append(changed)
+
+    def _put_back(self, key: ModelKey) -> None:
+        self._slots[key].in_use -= 1
+        self._changed()
+
+    def _changed(self) -> None:
+        for changed in self._watchers:
+            changed()
