@@ -1,23 +1,22 @@
 """What every test gets: uvloop, and a failure when it leaves a task behind."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 import uvloop
 
 
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return {"uvloop": uvloop.new_event_loop}
+
+
 @pytest.fixture
-def event_loop_policy() -> asyncio.AbstractEventLoopPolicy:
-    return uvloop.EventLoopPolicy()
-
-
-@pytest.fixture(autouse=True)
 async def no_leaked_tasks() -> AsyncIterator[None]:
     before = asyncio.all_tasks()
     yield
-    # One turn of the loop lets tasks that were cancelled during tear-down end.
-    for _ in range(3):
+    # A few turns of the loop let tasks that were cancelled during tear-down end.
+    for _ in range(5):
         await asyncio.sleep(0)
     leaked = asyncio.all_tasks() - before - {asyncio.current_task()}
     assert not leaked, f"tasks left behind: {[task.get_name() for task in leaked]}"
@@ -26,9 +25,9 @@ async def no_leaked_tasks() -> AsyncIterator[None]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     import torch
 
-    if torch.cuda.is_available():
-        return
-    skip = pytest.mark.skip(reason="no CUDA device")
+    has_cuda = torch.cuda.is_available()
     for item in items:
-        if item.get_closest_marker("gpu"):
-            item.add_marker(skip)
+        if item.get_closest_marker("asyncio"):
+            item.fixturenames.insert(0, "no_leaked_tasks")
+        if not has_cuda and item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
