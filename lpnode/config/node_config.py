@@ -1,0 +1,253 @@
+"""Everything a node is told at start, checked once.
+
+``NodeConfig`` is what ``node.py`` builds from; ``node_config`` makes it from settings by name.
+"""
+
+import re
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+from lpnode.config.settings import Settings
+from lpnode.errors import ConfigError
+from lpnode.log import LogConfig
+
+DEFAULT_PORT = 8935
+DEFAULT_OPERATOR_PORT = 7935
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where to listen. An empty ``host`` means all interfaces, port 0 any free port."""
+
+    host: str
+    port: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ConfigError(f"port must be 0 to 65535, got {self.port}")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        return self.host in {"localhost", "::1"} or self.host.startswith("127.")
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @classmethod
+    def parse(cls, text: str, *, name: str, default_port: int | None = None) -> Self:
+        """Reads ``host:port``, ``:port`` or ``[v6]:port``; a port may be left out if it has a
+        default. Raises: ConfigError: names the setting ``name``."""
+        match = re.fullmatch(r"(\[[0-9A-Fa-f:.%]*\]|[^:\[\]/\s]*)(?::(\d{1,5}))?", text)
+        port = match[2] if match and match[2] else default_port
+        if match is None or port is None:
+            raise ConfigError(f"{name}: {text!r} is not host:port, for example 127.0.0.1:8935")
+        return cls(host=match[1].strip("[]"), port=int(port))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceSettings:
+    """Base prices as the operator wrote them; admission turns them into rationals."""
+
+    price_per_unit: str = "0"
+    pixels_per_unit: str = "1"
+    price_per_gateway: str = ""
+    is_auto_adjusted: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig:
+    """One node. Times are in seconds."""
+
+    service_uri: str
+    """Advertised to gateways, ``https://host:port``; empty: a directory node that does no work."""
+    listen: Address = field(default_factory=lambda: Address(host="", port=DEFAULT_PORT))
+    is_tls: bool = True
+    operator: Address = field(
+        default_factory=lambda: Address(host="127.0.0.1", port=DEFAULT_OPERATOR_PORT)
+    )
+    network: str = "offchain"
+    data_dir: Path = field(default_factory=lambda: Path("~/.lpData/offchain").expanduser())
+    certificate_path: Path | None = None
+    """The operator's own certificate chain; None: self-signed, kept in the data directory."""
+    key_path: Path | None = None
+    nodes: tuple[str, ...] = ()
+    """Further instances to advertise."""
+    auth_webhook_url: str = ""
+    max_sessions: int = 10
+    """Transcoding sessions only; does not limit AI."""
+    is_checked_at_start: bool = True
+    """Ping the service URI once after start."""
+    ai_models: str = ""
+    """File name or inline list; empty: the default list of this node."""
+    ai_models_dir: Path | None = None
+    """Weights; None: ``models`` in the data directory."""
+    prices: PriceSettings = field(default_factory=PriceSettings)
+    is_monitored: bool = True
+    """Serve ``/metrics`` on the operator port."""
+    has_metrics_per_stream: bool = False
+    live_input_timeout_s: float = 60.0
+    """A live session without an input frame for this long is stopped."""
+    trickle_idle_s: float = 300.0
+    trickle_sweep_s: float = 60.0
+    drain_deadline_s: float = 30.0
+    """How long running sessions may go on after SIGTERM."""
+    log: LogConfig = field(default_factory=LogConfig)
+
+    def __post_init__(self) -> None:
+        if self.network != "offchain":
+            raise ConfigError(f"-network {self.network!r} is not available yet; accepted: offchain")
+        if self.service_uri:
+            check_service_uri(self.service_uri)
+        elif not self.nodes:
+            raise ConfigError("-serviceAddr none does no work: it needs -nodes to advertise")
+        if (self.certificate_path is None) != (self.key_path is None):
+            raise ConfigError("-certFile and -keyFile go together: give both or neither")
+        if self.max_sessions <= 0:
+            raise ConfigError(f"-maxSessions must be positive, got {self.max_sessions}")
+        for name, value in (
+            ("-liveInputTimeout", self.live_input_timeout_s),
+            ("-trickleIdleTimeout", self.trickle_idle_s),
+            ("-trickleSweepInterval", self.trickle_sweep_s),
+        ):
+            if value <= 0:
+                raise ConfigError(f"{name} must be positive, got {value:g} s")
+        if self.drain_deadline_s < 0:
+            raise ConfigError(f"-drainTimeout must not be negative, got {self.drain_deadline_s} s")
+
+    @property
+    def models_dir(self) -> Path:
+        """Where weights are kept."""
+        return self.ai_models_dir or self.data_dir / "models"
+
+
+def check_service_uri(uri: str) -> None:
+    """Raises: ConfigError: not ``http(s)://host:port`` without path. Source: discovery.md 1.1."""
+    try:
+        parts = urlsplit(uri)
+        port = parts.port
+    except ValueError as exc:
+        raise ConfigError(f"service address {uri!r} cannot be read: {exc}") from exc
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ConfigError(f"service address {uri!r} must be host:port or https://host:port")
+    if not port:
+        raise ConfigError(
+            f"service address {uri!r} has no port; gateways need one, "
+            f"for example {parts.scheme}://{parts.netloc}:{DEFAULT_PORT}"
+        )
+    if parts.path or parts.query or parts.fragment or "@" in parts.netloc:
+        raise ConfigError(f"service address {uri!r} must be scheme, host and port alone")
+
+
+def node_config(settings: Settings) -> NodeConfig:
+    """Turns the settings of ``lpnode serve`` into a checked configuration.
+
+    Raises: ConfigError: says which setting, what it was, and what would be accepted.
+    """
+    for role in ("orchestrator", "aiWorker"):
+        if not settings.boolean(role):
+            raise ConfigError(
+                f"{settings.origin(role)}: this node is orchestrator and AI worker in one process; "
+                "leave the setting out"
+            )
+    listen_text, is_tls = _split_listener(settings.text("httpAddr"))
+    advertised = _service_uri(settings.text("serviceAddr"))
+    port = (urlsplit(advertised).port if advertised else None) or DEFAULT_PORT
+    listen = Address.parse(listen_text, name=settings.origin("httpAddr"), default_port=port)
+    if advertised is None:
+        advertised = f"{'https' if is_tls else 'http'}://{_outgoing_host()}:{listen.port}"
+    network = settings.text("network")
+    data_dir = settings.text("dataDir") or f"~/.lpData/{network}"
+    sessions = settings.text("maxSessions")
+    if sessions != "auto" and not sessions.isdecimal():
+        raise ConfigError(
+            f"{settings.origin('maxSessions')}: {sessions!r} is neither auto nor a positive integer"
+        )
+    return NodeConfig(
+        service_uri=advertised,
+        listen=listen,
+        is_tls=is_tls,
+        operator=Address.parse(
+            settings.text("cliAddr"),
+            name=settings.origin("cliAddr"),
+            default_port=DEFAULT_OPERATOR_PORT,
+        ),
+        network=network,
+        data_dir=Path(data_dir).expanduser(),
+        certificate_path=_path(settings.text("certFile")),
+        key_path=_path(settings.text("keyFile")),
+        nodes=tuple(_node_uris(settings.text("nodes"))),
+        auth_webhook_url=_webhook(settings.text("authWebhookUrl")),
+        max_sessions=10 if sessions == "auto" else int(sessions),
+        is_checked_at_start=settings.boolean("startupAvailabilityCheck"),
+        ai_models=settings.text("aiModels"),
+        ai_models_dir=_path(settings.text("aiModelsDir")),
+        prices=PriceSettings(
+            price_per_unit=settings.text("pricePerUnit"),
+            pixels_per_unit=settings.text("pixelsPerUnit"),
+            price_per_gateway=settings.text("pricePerGateway"),
+            is_auto_adjusted=settings.boolean("autoAdjustPrice"),
+        ),
+        is_monitored=settings.boolean("monitor"),
+        has_metrics_per_stream=settings.boolean("metricsPerStream"),
+        live_input_timeout_s=settings.seconds("liveInputTimeout"),
+        trickle_idle_s=settings.seconds("trickleIdleTimeout"),
+        trickle_sweep_s=settings.seconds("trickleSweepInterval"),
+        drain_deadline_s=settings.seconds("drainTimeout"),
+        log=LogConfig(verbosity=settings.integer("v"), is_json=settings.boolean("logJson")),
+    )
+
+
+def _split_listener(text: str) -> tuple[str, bool]:
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        scheme, rest = "https", text
+    if scheme not in {"http", "https"}:
+        raise ConfigError(f'unsupported -httpAddr scheme "{scheme}"')
+    if "/" in rest:
+        raise ConfigError("-httpAddr must not include a path")
+    return rest, scheme == "https"
+
+
+def _service_uri(text: str) -> str | None:
+    if text in {"", "none"}:
+        return "" if text == "none" else None
+    uri = text if text.startswith(("http://", "https://")) else f"https://{text}"
+    uri = uri.removesuffix("/")
+    check_service_uri(uri)
+    return uri
+
+
+def _node_uris(text: str) -> list[str]:
+    uris = []
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        uri = entry if "://" in entry else f"https://{entry}"
+        if not uri.startswith("https://"):
+            raise ConfigError(f"-nodes: {entry!r} must be https://host:port")
+        check_service_uri(uri)
+        uris.append(uri)
+    return uris
+
+
+def _webhook(text: str) -> str:
+    if text and not text.startswith(("http://", "https://")):
+        raise ConfigError(f"-authWebhookUrl: {text!r} must be an http or https URL")
+    return text
+
+
+def _path(text: str) -> Path | None:
+    return Path(text).expanduser() if text else None
+
+
+def _outgoing_host() -> str:
+    # Connecting a datagram socket sends nothing; it only asks the kernel which address it takes.
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return "127.0.0.1"
+        host: str = probe.getsockname()[0]
+    return host

@@ -1,0 +1,178 @@
+"""Every setting of ``lpnode serve``: go-livepeer's names, and this node's few own.
+
+Source: discovery.md section 8. Names marked unused are accepted with a warning.
+"""
+
+import textwrap
+
+from lpnode.config.settings import Flag, Kind
+
+_TEXT, _BOOL, _INT, _DURATION = Kind.TEXT, Kind.BOOL, Kind.INT, Kind.DURATION
+
+
+def _used(
+    group: str,
+    name: str,
+    kind: Kind,
+    default: str,
+    text: str,
+    *aliases: str,
+    is_secret: bool = False,
+) -> Flag:
+    return Flag(name, kind, default, text, group, aliases, is_secret=is_secret)
+
+
+def _unused(name: str, kind: Kind, default: str, *aliases: str, is_secret: bool = False) -> Flag:
+    return Flag(name, kind, default, "", "Accepted", aliases, is_used=False, is_secret=is_secret)
+
+
+_NETWORK = [
+    _used(
+        "Network",
+        "serviceAddr",
+        _TEXT,
+        "",
+        "address advertised to gateways: host:port, a URL, or none; "
+        "empty: this machine's outgoing address and the listener's port",
+    ),
+    _used(
+        "Network",
+        "httpAddr",
+        _TEXT,
+        "",
+        "where to listen; http:// in front makes it plaintext; empty: all interfaces, port of "
+        "the service address",
+    ),
+    _used("Network", "nodes", _TEXT, "", "further instances to advertise, comma list"),
+    _used(
+        "Network", "cliAddr", _TEXT, "127.0.0.1:7935", "operator port: /status /healthz /metrics"
+    ),
+    _used("Network", "certFile", _TEXT, "", "certificate chain (PEM); empty: self-signed, kept"),
+    _used("Network", "keyFile", _TEXT, "", "private key of -certFile (PEM)"),
+    _used("Network", "authWebhookUrl", _TEXT, "", "asked before each GetOrchestrator answer"),
+    _used(
+        "Network", "startupAvailabilityCheck", _BOOL, "true", "ping the service address at start"
+    ),
+    _used("Network", "network", _TEXT, "offchain", "offchain is the only one so far"),
+]
+
+_NODE = [
+    _used("Node", "orchestrator", _BOOL, "true", "always so on this node"),
+    _used("Node", "aiWorker", _BOOL, "true", "always so: models run in the same process"),
+    _used("Node", "dataDir", _TEXT, "", "keys and state; empty: ~/.lpData/<network>", "datadir"),
+    _used("Node", "maxSessions", _TEXT, "10", "transcoding sessions or auto; does not limit AI"),
+    _used("Node", "drainTimeout", _DURATION, "30s", "how long sessions may go on after SIGTERM"),
+    _used("Node", "config", _TEXT, "", "file of settings: lines 'name value', or TOML (.toml)"),
+]
+
+_AI = [
+    _used(
+        "AI",
+        "aiModels",
+        _TEXT,
+        "",
+        "JSON file or pipeline:model:warm list; empty: noop, passthrough and edge-style",
+    ),
+    _used("AI", "aiModelsDir", _TEXT, "", "weights; empty: models in the data directory"),
+    _used(
+        "AI", "liveInputTimeout", _DURATION, "60s", "a live session without input this long ends"
+    ),
+    _used("AI", "trickleIdleTimeout", _DURATION, "5m", "an idle trickle channel lives this long"),
+    _used("AI", "trickleSweepInterval", _DURATION, "1m", "how often idle channels are looked for"),
+]
+
+_PRICES = [
+    _used("Prices", "pricePerUnit", _TEXT, "0", "base price, a currency may follow: 0.13USD"),
+    _used("Prices", "pixelsPerUnit", _TEXT, "1", "units that price is for"),
+    _used(
+        "Prices",
+        "pricePerGateway",
+        _TEXT,
+        "",
+        "base prices by sender, JSON or file",
+        "pricePerBroadcaster",
+    ),
+    _used("Prices", "autoAdjustPrice", _BOOL, "true", "add the cost of redeeming tickets"),
+]
+
+_MONITORING = [
+    _used("Monitoring", "monitor", _BOOL, "true", "serve /metrics on the operator port"),
+    _used("Monitoring", "metricsPerStream", _BOOL, "false", "label metrics by stream"),
+    _used("Monitoring", "v", _INT, "3", "verbosity 0 (errors) to 6 (libraries too)"),
+    _used("Monitoring", "logJson", _BOOL, "false", "log one JSON object a line"),
+]
+
+_UNUSED = [
+    _unused("orchSecret", _TEXT, "", is_secret=True),
+    _unused("orchAddr", _TEXT, ""),
+    _unused("nvidia", _TEXT, ""),
+    _unused("aiRunnerImage", _TEXT, ""),
+    _unused("aiRunnerImageOverrides", _TEXT, ""),
+    _unused("aiVerboseLogs", _BOOL, "false"),
+    _unused("aiRunnerContainersPerGPU", _INT, "1"),
+    _unused("aiMinRunnerVersion", _TEXT, "[]"),
+    _unused("aiProcessingRetryTimeout", _DURATION, "2s"),
+    _unused("aiServiceRegistry", _BOOL, "false"),
+    _unused("aiServerless", _BOOL, "false"),
+    _unused("livePaymentInterval", _DURATION, "5s"),
+    _unused("liveAITrickleHostForRunner", _TEXT, ""),
+    _unused("liveOutSegmentTimeout", _DURATION, "0s"),
+    _unused("liveAICapReportInterval", _DURATION, "25m"),
+    _unused("useLiveRunners", _BOOL, "false"),
+    _unused("liveRunnerConfig", _TEXT, ""),
+    _unused("liveRunnerAddr", _TEXT, ""),
+    _unused("liveRunnerProxyUrl", _TEXT, ""),
+    _unused("orchMinLivepeerVersion", _TEXT, ""),
+    _unused("priceFeedAddr", _TEXT, ""),
+    _unused("ticketEV", _TEXT, "8000000000"),
+    _unused("maxFaceValue", _TEXT, "0"),
+    _unused("ethUrl", _TEXT, "", is_secret=True),
+    _unused("ethAcctAddr", _TEXT, ""),
+    _unused("ethPassword", _TEXT, "", is_secret=True),
+    _unused("ethKeystorePath", _TEXT, ""),
+    _unused("ethOrchAddr", _TEXT, ""),
+    _unused("ethController", _TEXT, ""),
+    _unused("maxGasPrice", _TEXT, "0"),
+    _unused("minGasPrice", _TEXT, ""),
+    _unused("gasLimit", _TEXT, "0"),
+    _unused("transactionTimeout", _DURATION, "5m"),
+    _unused("maxTransactionReplacements", _INT, "1"),
+    _unused("blockPollingInterval", _INT, "5"),
+    _unused("redeemer", _BOOL, "false"),
+    _unused("redeemerAddr", _TEXT, ""),
+    _unused("reward", _BOOL, "false"),
+    _unused("initializeRound", _BOOL, "false"),
+    _unused("initializeRoundMaxDelay", _DURATION, "30s"),
+    _unused("metricsClientIP", _BOOL, "false"),
+    _unused("metadataQueueUri", _TEXT, "", is_secret=True),
+    _unused("metadataAmqpExchange", _TEXT, "lp_golivepeer_metadata"),
+    _unused("metadataPublishTimeout", _DURATION, "1s"),
+    _unused("kafkaBootstrapServers", _TEXT, ""),
+    _unused("kafkaUser", _TEXT, ""),
+    _unused("kafkaPassword", _TEXT, "", is_secret=True),
+    _unused("kafkaGatewayTopic", _TEXT, ""),
+    _unused("objectStore", _TEXT, "", is_secret=True),
+]
+
+SERVE_FLAGS: tuple[Flag, ...] = (*_NETWORK, *_NODE, *_AI, *_PRICES, *_MONITORING, *_UNUSED)
+"""In the order in which ``lpnode serve --help`` shows them."""
+
+
+def flags_help(flags: tuple[Flag, ...] = SERVE_FLAGS) -> str:
+    """The table as text for ``--help``: used flags by group, then the names merely accepted."""
+    lines = []
+    for group in dict.fromkeys(flag.group for flag in flags if flag.is_used):
+        lines.append(f"\n{group}:")
+        for flag in flags:
+            if flag.is_used and flag.group == group:
+                shown = f" (default {flag.default})" if flag.default else ""
+                lines += textwrap.wrap(
+                    flag.help + shown,
+                    width=98,
+                    initial_indent=f"  -{flag.name:<25}",
+                    subsequent_indent=" " * 28,
+                )
+    accepted = " ".join(flag.name for flag in flags if not flag.is_used)
+    lines.append("\nAccepted with a warning, because they mean nothing here (yet):")
+    lines += textwrap.wrap(accepted, width=98, initial_indent="  ", subsequent_indent="  ")
+    return "\n".join(lines)
