@@ -1,0 +1,1 @@
+"""Wire forms without I/O: messages, headers and the small rules that go with them."""
