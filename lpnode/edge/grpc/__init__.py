@@ -1,0 +1,1 @@
+"""gRPC methods of the public port, from message bytes to message bytes."""
