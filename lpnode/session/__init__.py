@@ -1,0 +1,1 @@
+"""One admitted stream from start to stop."""
