@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from lpnode.config.settings import Settings
 from lpnode.errors import ConfigError
 from lpnode.log import LogConfig
+from lpnode.trickle.channels import TrickleConfig
 
 DEFAULT_PORT = 8935
 DEFAULT_OPERATOR_PORT = 7935
@@ -91,8 +92,7 @@ class NodeConfig:
     has_metrics_per_stream: bool = False
     live_input_timeout_s: float = 60.0
     """A live session without an input frame for this long is stopped."""
-    trickle_idle_s: float = 300.0
-    trickle_sweep_s: float = 60.0
+    trickle: TrickleConfig = field(default_factory=TrickleConfig)
     drain_deadline_s: float = 30.0
     """How long running sessions may go on after SIGTERM."""
     log: LogConfig = field(default_factory=LogConfig)
@@ -108,13 +108,10 @@ class NodeConfig:
             raise ConfigError("-certFile and -keyFile go together: give both or neither")
         if self.max_sessions <= 0:
             raise ConfigError(f"-maxSessions must be positive, got {self.max_sessions}")
-        for name, value in (
-            ("-liveInputTimeout", self.live_input_timeout_s),
-            ("-trickleIdleTimeout", self.trickle_idle_s),
-            ("-trickleSweepInterval", self.trickle_sweep_s),
-        ):
-            if value <= 0:
-                raise ConfigError(f"{name} must be positive, got {value:g} s")
+        if self.live_input_timeout_s <= 0:
+            raise ConfigError(
+                f"-liveInputTimeout must be positive, got {self.live_input_timeout_s:g} s"
+            )
         if self.drain_deadline_s < 0:
             raise ConfigError(f"-drainTimeout must not be negative, got {self.drain_deadline_s} s")
 
@@ -194,8 +191,10 @@ def node_config(settings: Settings) -> NodeConfig:
         is_monitored=settings.boolean("monitor"),
         has_metrics_per_stream=settings.boolean("metricsPerStream"),
         live_input_timeout_s=settings.seconds("liveInputTimeout"),
-        trickle_idle_s=settings.seconds("trickleIdleTimeout"),
-        trickle_sweep_s=settings.seconds("trickleSweepInterval"),
+        trickle=TrickleConfig(
+            idle_timeout_s=settings.seconds("trickleIdleTimeout"),
+            sweep_interval_s=settings.seconds("trickleSweepInterval"),
+        ),
         drain_deadline_s=settings.seconds("drainTimeout"),
         log=LogConfig(verbosity=settings.integer("v"), is_json=settings.boolean("logJson")),
     )
