@@ -29,9 +29,25 @@ class StreamState(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FrameJob:
-    """One frame of one stream. ``frame`` is (3, H, W) as the spec declares, borrowed for the run."""
+    """One frame of one stream. ``frame`` is (3, H, W) as the spec declares, borrowed for the run.
+
+    The frames of one ``run`` that have the same size are the first rows, in order, of the
+    pipeline's own ``input_buffer`` for that size.
+    """
 
     state: StreamState
+    frame: torch.Tensor
+    pts_ticks: int
+
+
+@dataclass(frozen=True, slots=True)
+class FrameResult:
+    """A finished frame: (3, H', W') as the spec declares, valid until the next ``run``.
+
+    ``pts_ticks`` is that of the frame it was made from, which is an earlier one of the same stream
+    where a pipeline keeps several frames in flight.
+    """
+
     frame: torch.Tensor
     pts_ticks: int
 
@@ -39,15 +55,28 @@ class FrameJob:
 class Pipeline(Protocol):
     """One loaded model, shared by the streams that run on it.
 
-    All methods but ``parse`` are called from the host's device thread, one at a time, and block.
+    Constructing one is cheap and touches no device. ``spec``, ``parse``, ``output_size`` and
+    ``is_dynamic`` may be used from any thread at any time; every other method is called from the
+    model's own device thread, one at a time, and blocks.
     """
 
-    spec: PipelineSpec
+    @property
+    def spec(self) -> PipelineSpec:
+        """Fixed for the life of the pipeline."""
 
     def parse(self, raw: Mapping[str, Any] | None) -> BaseParams:
-        """Validates a full parameter set; absent keys take this model's defaults. Any thread.
+        """Validates a full parameter set; absent keys take this model's defaults.
 
         Raises: BadParameters: names the field and what would be accepted.
+        """
+
+    def output_size(self, params: BaseParams) -> tuple[int, int]:
+        """(width, height) in pixels of the frames that ``run`` gives for ``params``."""
+
+    def is_dynamic(self, old: BaseParams, new: BaseParams) -> bool:
+        """Whether ``update`` from ``old`` to ``new`` fits between two frames.
+
+        If not, the stream counts as reloading, and shows loading frames, until it returns.
         """
 
     def load(self) -> None:
@@ -59,15 +88,22 @@ class Pipeline(Protocol):
     def prepare(self, params: BaseParams) -> StreamState:
         """Makes the state of a new stream. Raises: BadParameters."""
 
-    def run(self, batch: Sequence[FrameJob]) -> Sequence[torch.Tensor]:
-        """Processes up to ``spec.max_batch`` frames of one or more streams.
+    def input_buffer(self, width: int, height: int) -> torch.Tensor:
+        """The (max_batch, 3, height, width) tensor that frames of this size are written into.
 
-        Returns: one (3, H', W') tensor a job, in order, valid until the next ``run``; it may be
-            the job's own tensor.
+        It belongs to the pipeline, so that a captured graph may read from its address and rows may
+        be used as one batch without a copy.
+        """
+
+    def run(self, batch: Sequence[FrameJob]) -> Sequence[FrameResult | None]:
+        """Processes up to ``spec.max_batch`` frames of different streams.
+
+        Returns: one result a job, in order; None where a stream has nothing to show yet. A result's
+            tensor may be the job's own.
         """
 
     def update(self, state: StreamState, params: BaseParams) -> None:
-        """Applies a full parameter set between two frames, all or nothing. Raises: BadParameters."""
+        """Applies a full parameter set, all or nothing. Raises: BadParameters."""
 
     def release(self, state: StreamState) -> None:
         """Ends a stream."""

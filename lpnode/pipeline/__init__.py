@@ -1,0 +1,1 @@
+"""Pipelines: frames in, frames out."""
