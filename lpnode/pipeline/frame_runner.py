@@ -1,0 +1,99 @@
+"""Pictures in, pictures out: the conversions on both sides of one pipeline run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import av
+import torch
+
+from lpnode.errors import DeviceError, HostError, LpnodeError, OutOfDeviceMemory
+from lpnode.media.frame import Colour, Frame
+from lpnode.media.tensor import cover_crop, to_frame, to_tensor
+from lpnode.pipeline.pipeline import FrameJob, FrameResult, Pipeline, StreamState
+
+
+@dataclass(frozen=True, slots=True)
+class FrameTask:
+    """One picture to be processed and where the result goes.
+
+    ``picture`` is yuv420p of the pipeline's output size; it is overwritten.
+    """
+
+    state: StreamState
+    frame: Frame
+    picture: av.VideoFrame
+    colour: Colour
+
+
+Outcome = int | None | LpnodeError
+"""PTS of what was written, None if nothing was, or why the frame failed."""
+
+
+class FrameRunner:
+    """Runs batches of pictures on one pipeline, on the pipeline's device thread."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    def run(self, tasks: Sequence[FrameTask]) -> list[Outcome]:
+        """Converts, processes and converts back; at most ``spec.max_batch`` tasks.
+
+        A picture that cannot be converted fails alone; a failing ``Pipeline.run`` fails the whole
+        batch, since nothing is known of the states it leaves.
+        """
+        outcomes: list[Outcome] = [None] * len(tasks)
+        jobs: dict[int, FrameJob] = {}
+        rows: dict[tuple[int, int], int] = {}
+        for index, task in enumerate(tasks):
+            try:
+                jobs[index] = self._job(task, rows)
+            except Exception as error:  # noqa: BLE001 - one bad picture must not fail the others
+                outcomes[index] = as_lpnode_error(error)
+        if not jobs:
+            return outcomes
+        try:
+            results = self._pipeline.run(list(jobs.values()))
+        except Exception as error:  # noqa: BLE001 - a pipeline's failure ends frames, not the thread
+            outcomes_of_run: list[Outcome] = [as_lpnode_error(error)] * len(jobs)
+        else:
+            outcomes_of_run = [
+                self._finish(tasks[index], result)
+                for index, result in zip(jobs, results, strict=True)
+            ]
+        for index, outcome in zip(jobs, outcomes_of_run, strict=True):
+            outcomes[index] = outcome
+        return outcomes
+
+    def _job(self, task: FrameTask, rows: dict[tuple[int, int], int]) -> FrameJob:
+        params = task.state.params
+        size = (params.width, params.height)
+        row = rows.get(size, 0)
+        target = self._pipeline.input_buffer(*size)[row]
+        crop = cover_crop(task.frame.width, task.frame.height, *size)
+        to_tensor(task.frame, target, crop, self._pipeline.spec.value_range)
+        rows[size] = row + 1
+        return FrameJob(task.state, target, task.frame.pts_ticks)
+
+    def _finish(self, task: FrameTask, result: FrameResult | None) -> Outcome:
+        if result is None:
+            return None
+        try:
+            to_frame(result.frame, task.picture, task.colour, self._pipeline.spec.value_range)
+        except Exception as error:  # noqa: BLE001 - one bad picture must not fail the others
+            return as_lpnode_error(error)
+        return result.pts_ticks
+
+
+def as_lpnode_error(error: Exception) -> LpnodeError:
+    """What went wrong in a pipeline, as an exception of this project; its cause is kept."""
+    if isinstance(error, LpnodeError):
+        return error
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        mapped: HostError = OutOfDeviceMemory(text)
+    elif isinstance(error, torch.AcceleratorError):
+        mapped = DeviceError(text)
+    else:
+        mapped = HostError(text)
+    mapped.__cause__ = error
+    return mapped

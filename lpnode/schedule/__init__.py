@@ -1,0 +1,1 @@
+"""Where work runs: slots, and the hosts that keep models."""

@@ -1,0 +1,92 @@
+"""A pipeline together with the thread it lives on: what a restart throws away."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from lpnode.pipeline.frame_runner import FrameRunner, FrameTask, as_lpnode_error
+from lpnode.pipeline.params import BaseParams
+from lpnode.pipeline.pipeline import Pipeline, StreamState
+from lpnode.schedule.device_thread import DeviceThread
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class LoadedModel:
+    """One incarnation of a model. Used from the event loop only.
+
+    Every model has a thread of its own: loading one never stalls frames of another, and one that
+    hangs can be given up alone.
+    """
+
+    def __init__(
+        self, model_id: str, pipeline: Pipeline, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.pipeline = pipeline
+        self._model_id = model_id
+        self._runner = FrameRunner(pipeline)
+        self._thread: DeviceThread[FrameTask, int | None] = DeviceThread(
+            f"lpnode {pipeline.spec.device} {model_id}",
+            self._run_batch,
+            max_batch=pipeline.spec.max_batch,
+            parting=self._unload,
+            clock=clock,
+        )
+
+    async def load(self) -> None:
+        """Brings the model into memory. Raises: HostError."""
+        await self._call(self.pipeline.load)
+
+    async def warm(self, params: BaseParams) -> None:
+        """Makes the first frame as fast as the others. Raises: HostError."""
+        await self._call(lambda: self.pipeline.warm(params))
+
+    async def prepare(self, params: BaseParams) -> StreamState:
+        """Makes the state of a stream. Raises: BadParameters, HostError."""
+        return await self._call(lambda: self.pipeline.prepare(params))
+
+    async def update(self, state: StreamState, params: BaseParams) -> None:
+        """Replaces a stream's parameters between two frames. Raises: BadParameters, HostError."""
+        await self._call(lambda: self.pipeline.update(state, params))
+
+    async def release(self, state: StreamState) -> None:
+        """Ends a stream. Raises: HostError."""
+        await self._call(lambda: self.pipeline.release(state))
+
+    async def process(self, stream: object, task: FrameTask) -> int | None:
+        """Runs one frame of ``stream``. See ``HostedStream.process``."""
+        return await self._thread.process(stream, task)
+
+    def busy_for_s(self) -> float:
+        """Seconds the present call into the pipeline has taken so far."""
+        return self._thread.busy_for_s()
+
+    def abandon(self, reason: str) -> None:
+        """Gives the incarnation up without waiting; every call waiting on it fails."""
+        self._thread.abandon(reason)
+
+    async def stop(self) -> None:
+        """Waits for the present call, unloads the model and ends the thread."""
+        await self._thread.stop()
+
+    async def _call(self, action: Callable[[], T]) -> T:
+        return await self._thread.post(lambda: _mapped(action))
+
+    def _run_batch(self, tasks: Sequence[FrameTask]) -> Sequence[int | Exception | None]:
+        return self._runner.run(tasks)
+
+    def _unload(self) -> None:
+        try:
+            self.pipeline.unload()
+        except Exception:  # the thread ends either way, and nobody waits for this
+            logger.exception("model %s could not be unloaded", self._model_id)
+
+
+def _mapped(action: Callable[[], T]) -> T:
+    try:
+        return action()
+    except Exception as error:
+        raise as_lpnode_error(error) from error
