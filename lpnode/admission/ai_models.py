@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -64,8 +64,12 @@ DEFAULT_AI_MODELS: tuple[ModelEntry, ...] = tuple(
 def load_ai_models(value: str) -> tuple[ModelEntry, ...]:
     """Reads ``-aiModels``: the path of an existing regular file, or an inline list.
 
+    An empty value gives ``DEFAULT_AI_MODELS``.
+
     Raises: ConfigError: names the file, the entry, the field and what would be accepted.
     """
+    if not value:
+        return DEFAULT_AI_MODELS
     # os.path answers False for texts that are no path at all; pathlib raises for some of them.
     if not os.path.isfile(value):
         return checked(parse_inline(value), "-aiModels")
@@ -105,7 +109,7 @@ def parse_json(text: str, source: str) -> tuple[ModelEntry, ...]:
     Raises: ConfigError: its text begins with ``source``.
     """
     try:
-        document = json.loads(text, parse_float=Decimal, parse_constant=_no_constant)
+        document = json.loads(text, parse_float=_decimal, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         is_cut_short = error.pos >= len(text.rstrip())
         what = "unexpected end of JSON input" if is_cut_short else error.msg
@@ -113,10 +117,8 @@ def parse_json(text: str, source: str) -> tuple[ModelEntry, ...]:
             f"{source}: line {error.lineno}, column {error.colno}: {what}; "
             "the file must be one JSON array of model entries"
         ) from error
-    except (ValueError, ArithmeticError, RecursionError) as error:
-        raise ConfigError(
-            f"{source}: {error or type(error).__name__}; write plain JSON with ordinary numbers"
-        ) from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{source}: {error}; write plain JSON with ordinary numbers") from error
     if not isinstance(document, list):
         raise ConfigError(
             f"{source}: the top level must be an array of model entries, got "
@@ -154,6 +156,17 @@ def slots_of(entries: Iterable[ModelEntry]) -> dict[ModelKey, int]:
     for entry in entries:
         slots[entry.key] = slots.get(entry.key, 0) + entry.capacity
     return slots
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        number = Decimal(text)
+    except InvalidOperation as error:
+        raise ValueError(f"{text} is out of any useful range") from error
+    # Beyond this, an exact fraction would fill the memory.
+    if abs(number.adjusted()) > _MAX_EXPONENT:
+        raise ValueError(f"{text} is out of any useful range")
+    return number
 
 
 def _no_constant(name: str) -> None:
@@ -259,8 +272,6 @@ def _number(fields: Mapping[str, Any], key: str, where: str) -> Fraction | None:
             f"{where}: {key}: value is not a number: {raw}; write a number without quotes, "
             'and the currency under "currency"'
         )
-    if isinstance(value, Decimal) and abs(value.adjusted()) > _MAX_EXPONENT:
-        raise ConfigError(f"{where}: {key}: {value} is out of any useful range")
     return Fraction(value)
 
 
