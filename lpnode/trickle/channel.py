@@ -88,19 +88,14 @@ class Channel:
             return self._take_slot(seq)
         raise NoSuchSegment(f"segment {seq} is not in the ring", latest=self.next)
 
-    def open_for_write(
-        self,
-        seq: int,
-        *,
-        reset: bool = False,
-        released: Callable[[], None] | None = None,
-    ) -> "SegmentWriter":
+    def open_for_write(self, seq: int, *, reset: bool = False) -> "SegmentWriter":
         """Takes hold of a segment for one publisher; taken again, its bytes are appended.
+
+        A segment that is already closed gives a writer that is done: its body goes nowhere.
 
         Args:
             seq: 0 or more, or NEXT.
             reset: close every lower segment first (a publisher that starts anew).
-            released: called when the segment is closed before the publisher's first byte.
         Raises: EndOfChannel: the channel is closed.
         """
         if self.is_closed:
@@ -114,7 +109,7 @@ class Channel:
             for lower in self.segments():
                 if lower.seq < seq:
                     self._end(lower)
-        return SegmentWriter(self, segment, released)
+        return SegmentWriter(self, segment)
 
     def close_segment(self, seq: int) -> bool:
         """Ends a segment in the ring on behalf of a publisher that disowns it.
@@ -200,19 +195,24 @@ class Channel:
 
 
 class SegmentWriter:
-    """One publisher's hold on one segment, from its request head to the end of its body."""
+    """One publisher's hold on one segment, from its request head to the end of its body.
 
-    __slots__ = ("_channel", "_released", "has_begun", "is_done", "segment")
+    ``is_done`` once there is nothing left to do: finished, abandoned, or let go because someone
+    else closed the segment before this publisher's first byte; ``on_release`` tells of the last.
+    """
 
-    def __init__(
-        self, channel: Channel, segment: Segment, released: Callable[[], None] | None
-    ) -> None:
+    __slots__ = ("_channel", "has_begun", "is_done", "on_release", "segment")
+
+    def __init__(self, channel: Channel, segment: Segment) -> None:
         self._channel = channel
-        self._released = released
         self.segment = segment
+        self.on_release: Callable[[], None] | None = None
         self.has_begun = False
-        self.is_done = False
-        segment.add_writer(self)
+        self.is_done = segment.is_closed
+        if self.is_done:
+            channel._advance(segment.seq)
+        else:
+            segment.add_writer(self)
 
     def write(self, piece: bytes) -> None:
         """Appends; the first byte moves the channel's write position and every byte its idle clock.
@@ -255,8 +255,8 @@ class SegmentWriter:
             return
         self._leave()
         self._channel._advance(self.segment.seq)
-        if self._released is not None:
-            self._released()
+        if self.on_release is not None:
+            self.on_release()
 
     def _leave(self) -> None:
         self.is_done = True

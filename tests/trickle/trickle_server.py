@@ -1,0 +1,58 @@
+"""A trickle server of its own on a loopback port, for tests."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from lpnode.edge.trickle import TrickleConnection
+from lpnode.trickle import Channels, TrickleConfig
+
+
+class ShiftedClock:
+    """The loop's clock, moved on by hand."""
+
+    def __init__(self) -> None:
+        self.shift_s = 0.0
+
+    def __call__(self) -> float:
+        return asyncio.get_running_loop().time() + self.shift_s
+
+
+class TrickleServer:
+    """Accepts connections that speak trickle from their first byte."""
+
+    def __init__(self, config: TrickleConfig) -> None:
+        self.clock = ShiftedClock()
+        self.config = config
+        self.channels = Channels(config, self.clock)
+        self.connections: list[TrickleConnection] = []
+        self.handed_over: list[tuple[asyncio.Transport, bytes]] = []
+        self.port = 0
+
+    def _connection(self) -> TrickleConnection:
+        connection = TrickleConnection(
+            self.channels, self.config, lambda *given: self.handed_over.append(given)
+        )
+        self.connections.append(connection)
+        return connection
+
+    @asynccontextmanager
+    async def listening(self, tls: ssl.SSLContext | None = None) -> AsyncIterator["TrickleServer"]:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(self._connection, "127.0.0.1", 0, ssl=tls)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            self.channels.close_all()
+            server.close()
+            for connection in self.connections:
+                connection.shut()
+
+
+async def until(condition: Callable[[], bool], within_s: float = 1.0) -> None:
+    """Waits for something that other callbacks bring about. Raises: TimeoutError."""
+    async with asyncio.timeout(within_s):
+        while not condition():  # noqa: ASYNC110 - any condition, not one that sets an event
+            await asyncio.sleep(0.001)
