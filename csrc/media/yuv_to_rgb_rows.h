@@ -1,0 +1,101 @@
+// What the three implementations of YuvToRgb::convert share: plain data only. Files compiled for a
+// wider instruction set must not instantiate inline library code that the linker could then pick for
+// the rest of the program.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "media/half.h"
+
+namespace lpnode::media {
+
+// The planes of one picture. For NV12 `u` holds U and V interleaved and `v` is null.
+struct YuvView {
+  const uint8_t* y;
+  const uint8_t* u;
+  const uint8_t* v;
+  ptrdiff_t y_pitch_bytes, u_pitch_bytes, v_pitch_bytes;
+};
+
+// Row `upper` and row `lower` mixed; weight is the lower one's, in 1/32768.
+struct RowTap {
+  int32_t upper, lower;
+  int16_t weight;
+};
+
+// The source columns that are read at all.
+struct ColumnSpan {
+  int32_t first, count;
+};
+
+inline constexpr int kPermuteOutputs = 32;
+inline constexpr int kShuffleOutputs = 16;
+
+// AVX-512: 32 outputs from a window of 64 or 128 columns that starts at `base`. Entries are ordered so
+// that unpacklo and unpackhi of the result give outputs 0..15 and 16..31.
+struct alignas(64) PermuteGroup {
+  int16_t index[kPermuteOutputs];
+  int16_t weight[kPermuteOutputs];
+  int32_t base;
+};
+
+// AVX2: 16 outputs as 4 x 4, each four from a window of 8 columns. Vector 0 holds outputs 0..3 and
+// 4..7, vector 1 outputs 8..11 and 12..15, as pairs (left, right) with weights in 1/16384.
+struct alignas(32) ShuffleGroup {
+  uint8_t shuffle[2][32];
+  int16_t weights[2][16];
+  int32_t base[4];
+};
+
+// How the columns of one axis are picked.
+enum class Reach : int {
+  kNear,    // a window of 64 columns (AVX-512) or 8 columns (AVX2) reaches all of a group
+  kFar,     // 128 columns (AVX-512 only)
+  kAnywhere // by gathering
+};
+
+struct ColumnTables {
+  const int32_t* first;   // left column of each output, relative to the span; padded to 32 outputs
+  const int16_t* weight;  // the right column's, in 1/32768; padded
+  const PermuteGroup* permute;
+  const ShuffleGroup* shuffle;
+  ColumnSpan span;
+};
+
+// Coefficients in 1/32768, halved: products of 9.7 samples come out as 10.6. `blue_u` is less one,
+// because half of it may exceed one.
+struct ColourQ15 {
+  int16_t luma, red_v, green_u, green_v, blue_u;
+};
+
+struct YuvToRgbTables {
+  ColumnTables luma_columns, chroma_columns;
+  Reach reach;  // kFar concerns luma; chroma is then kNear
+  const RowTap* luma_rows;
+  const RowTap* chroma_rows;
+  ColourQ15 colour;
+  int16_t luma_offset;
+  float scale, offset;  // from 10.6 to the wanted range
+  int width, height;
+};
+
+inline constexpr int kMaxSourceSide = 16384;
+
+// One row of each plane after the vertical mix, as 9.7 fixed point less the offset, with space behind
+// for a window that begins at the last column. Lives on the stack; only the used part is touched.
+struct MixedRow {
+  static constexpr int kWindowSlack = 160;
+  alignas(64) int16_t y[kMaxSourceSide + kWindowSlack];
+  alignas(64) int16_t u[kMaxSourceSide / 2 + kWindowSlack];
+  alignas(64) int16_t v[kMaxSourceSide / 2 + kWindowSlack];
+};
+
+void yuv_to_rgb_portable(const YuvToRgbTables& tables, const YuvView& source, float* out) noexcept;
+void yuv_to_rgb_portable(const YuvToRgbTables& tables, const YuvView& source, Half* out) noexcept;
+void yuv_to_rgb_avx2(const YuvToRgbTables& tables, const YuvView& source, float* out) noexcept;
+void yuv_to_rgb_avx2(const YuvToRgbTables& tables, const YuvView& source, Half* out) noexcept;
+void yuv_to_rgb_avx512(const YuvToRgbTables& tables, const YuvView& source, float* out) noexcept;
+void yuv_to_rgb_avx512(const YuvToRgbTables& tables, const YuvView& source, Half* out) noexcept;
+
+}  // namespace lpnode::media
