@@ -1,8 +1,12 @@
 """What a route handler sees of a request, whatever HTTP version carried it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
+
+from lpnode.errors import ProtocolError
 
 
 class Body(Protocol):
@@ -63,6 +67,36 @@ class Response:
 
 
 Handler = Callable[[Request], Awaitable[Response]]
+"""Answers one request. It is cancelled when the peer goes away or resets the request, unless it
+waits in ``Body.read``: there PeerGone is raised instead."""
+
+
+async def read_body(request: Request, *, timeout_s: float = 30.0) -> bytes:
+    """Reads a whole body that its route bounds.
+
+    Raises:
+        ProtocolError: it did not arrive within ``timeout_s`` seconds.
+        PeerGone, TooLarge: as ``Body.read``.
+    """
+    pieces = []
+    try:
+        async with asyncio.timeout(timeout_s):
+            while piece := await request.body.read():
+                pieces.append(piece)
+    except TimeoutError:
+        raise ProtocolError(f"request body did not arrive within {timeout_s:g} s") from None
+    return b"".join(pieces)
+
+
+@asynccontextmanager
+async def closing_body(body: AsyncIterator[bytes]) -> AsyncIterator[AsyncIterator[bytes]]:
+    """Closes a generator that sends a body even if its peer leaves in the middle."""
+    try:
+        yield body
+    finally:
+        aclose = getattr(body, "aclose", None)
+        if aclose is not None:
+            await aclose()
 
 
 def text_response(status: int, text: str, *headers: tuple[str, str]) -> Response:

@@ -1,0 +1,1 @@
+"""The outside: bytes and status codes stop here."""

@@ -1,0 +1,1 @@
+"""HTTP/2 as a server: frames, header compression, streams, flow control."""
