@@ -120,7 +120,7 @@ NB_MODULE(media, m) {
                                    pitches_bytes, false),
                            out);
           },
-          "y"_a, "u"_a, "v"_a, "pitches_bytes"_a, "out"_a,
+          "y"_a, "u"_a, "v"_a, "pitches_bytes"_a, "out"_a.noconvert(),
           nb::sig("def convert_i420(self, y: typing_extensions.Buffer, u: typing_extensions.Buffer, "
                   "v: typing_extensions.Buffer, pitches_bytes: tuple[int, int, int], "
                   "out: typing.Any) -> None"),
@@ -135,7 +135,7 @@ NB_MODULE(media, m) {
                                    {pitches_bytes[0], pitches_bytes[1], 0}, true),
                            out);
           },
-          "y"_a, "uv"_a, "pitches_bytes"_a, "out"_a,
+          "y"_a, "uv"_a, "pitches_bytes"_a, "out"_a.noconvert(),
           nb::sig("def convert_nv12(self, y: typing_extensions.Buffer, "
                   "uv: typing_extensions.Buffer, pitches_bytes: tuple[int, int], "
                   "out: typing.Any) -> None"),
@@ -167,7 +167,7 @@ NB_MODULE(media, m) {
           rgb_to_yuv(spec, chosen, elements, out);
         });
       },
-      "rgb"_a, "y"_a, "u"_a, "v"_a, "pitches_bytes"_a, "matrix"_a, "is_full_range"_a,
+      "rgb"_a.noconvert(), "y"_a, "u"_a, "v"_a, "pitches_bytes"_a, "matrix"_a, "is_full_range"_a,
       "value_range"_a, "path"_a = "auto",
       nb::sig("def rgb_to_i420(rgb: typing.Any, y: typing_extensions.Buffer, "
               "u: typing_extensions.Buffer, v: typing_extensions.Buffer, "
