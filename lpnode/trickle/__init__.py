@@ -3,6 +3,12 @@
 from lpnode.trickle.channel import CURRENT, NEXT, Channel, SegmentWriter
 from lpnode.trickle.channels import Channels, TrickleConfig
 from lpnode.trickle.local import LocalPublisher, LocalSegment, LocalSubscriber, SegmentReader
+from lpnode.trickle.remote import (
+    RemotePublisher,
+    RemoteSegment,
+    RemoteSegmentReader,
+    RemoteSubscriber,
+)
 from lpnode.trickle.segment import Segment, SegmentWatcher
 
 __all__ = [
@@ -13,6 +19,10 @@ __all__ = [
     "LocalPublisher",
     "LocalSegment",
     "LocalSubscriber",
+    "RemotePublisher",
+    "RemoteSegment",
+    "RemoteSegmentReader",
+    "RemoteSubscriber",
     "Segment",
     "SegmentReader",
     "SegmentWatcher",
