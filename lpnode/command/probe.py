@@ -1,0 +1,128 @@
+"""``lpnode probe URL``: asks a node what a gateway asks it, and shows the answer."""
+
+import argparse
+import asyncio
+import json
+from fractions import Fraction
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+
+from lpnode.errors import InvalidArgument, LpnodeError
+from lpnode.gateway.discover import (
+    Discovered,
+    demand_for,
+    dial_uri,
+    discovery_request,
+    faults_of,
+    get_orchestrator,
+)
+from lpnode.gateway.network_capabilities import network_capabilities
+from lpnode.protocol import lp_rpc_pb2 as pb
+from lpnode.protocol.capability import CAPABILITY_NAMES, from_bitstring, meets, pipeline_of
+from lpnode.protocol.ethereum import checksum_text, to_address
+
+_GIB = 1 << 30
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Probes ``arguments.url``. 0: usable by gateways, 1: not, or no answer; 2: no such address."""
+    errors = Console(stderr=True)
+    try:
+        uri = dial_uri(arguments.url)
+        found = asyncio.run(get_orchestrator(uri, discovery_request(), timeout_s=arguments.timeout))
+    except InvalidArgument as error:
+        errors.print(f"lpnode probe: {error}", markup=False)
+        return 2
+    except LpnodeError as error:
+        errors.print(f"lpnode probe: {type(error).__name__}: {error}", markup=False)
+        return 1
+    if arguments.json:
+        print(json.dumps(network_capabilities([found]), indent=2))
+    else:
+        Console().print(report(found))
+    return 1 if faults_of(found.info) else 0
+
+
+def report(found: Discovered) -> RenderableType:
+    """Returns the tables that describe a node to a person."""
+    parts: list[RenderableType] = [_summary(found), _models(found.info)]
+    if found.info.hardware:
+        parts.append(_hardware(found.info))
+    parts += [f"[red]fault[/]: {fault}" for fault in faults_of(found.info)]
+    return Group(*parts)
+
+
+def _summary(found: Discovered) -> Table:
+    info = found.info
+    table = Table(title=f"Node at {found.uri}", show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    recipient = info.ticket_params.recipient
+    others = [
+        CAPABILITY_NAMES.get(bit, str(bit)) for bit in from_bitstring(info.capabilities.bitstring)
+    ]
+    rows = {
+        "answered in": f"{found.latency_s * 1000:.1f} ms, connection included",
+        "transcoder": info.transcoder or "none",
+        "address": checksum_text(to_address(info.address)),
+        "ticket recipient": checksum_text(to_address(recipient))
+        if recipient
+        else "none: off-chain",
+        "version": info.capabilities.version or "none",
+        "demands of gateways": info.capabilities.constraints.minVersion or "no minimum version",
+        "base price": _price(info.price_info) if info.HasField("price_info") else "free: off-chain",
+        "auth session": info.auth_token.session_id or "none",
+        "further nodes": ", ".join(info.nodes) or "none",
+        "capabilities": ", ".join(others),
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
+
+def _models(info: pb.OrchestratorInfo) -> Table:
+    table = Table(title="Models", title_justify="left")
+    for heading in ("pipeline", "model", "warm", "free", "in use", "runner", "price", "matches"):
+        table.add_column(heading, overflow="fold")
+    prices = {(price.capability, price.constraint): price for price in info.capabilities_prices}
+    for capability, constraints in sorted(info.capabilities.constraints.PerCapability.items()):
+        for model_id, model in sorted(constraints.models.items()):
+            price = prices.get((capability, model_id))
+            is_match = meets(demand_for(capability, model_id), info.capabilities)
+            table.add_row(
+                pipeline_of(capability),
+                model_id,
+                "yes" if model.warm else "no",
+                str(model.capacity),
+                str(model.capacityInUse),
+                model.runnerVersion or "none",
+                _price(price) if price else "base",
+                "yes" if is_match else "[red]no[/]",
+            )
+    return table
+
+
+def _hardware(info: pb.OrchestratorInfo) -> Table:
+    table = Table(title="Hardware", title_justify="left")
+    for heading in ("pipeline", "model", "GPU", "name", "compute", "memory free / total"):
+        table.add_column(heading, overflow="fold")
+    for item in info.hardware:
+        if not item.gpu_info:
+            table.add_row(item.pipeline, item.model_id, "none", "", "", "")
+        for index, gpu in sorted(item.gpu_info.items()):
+            table.add_row(
+                item.pipeline,
+                item.model_id,
+                index,
+                gpu.name,
+                f"{gpu.major}.{gpu.minor}",
+                f"{gpu.memory_free / _GIB:.1f} / {gpu.memory_total / _GIB:.1f} GiB",
+            )
+    return table
+
+
+def _price(price: pb.PriceInfo) -> str:
+    if price.pixelsPerUnit <= 0:
+        return f"{price.pricePerUnit} / {price.pixelsPerUnit}"
+    return f"{float(Fraction(price.pricePerUnit, price.pixelsPerUnit)):g} wei per unit"

@@ -1,0 +1,168 @@
+"""GetOrchestrator as a gateway calls it: a new connection, any certificate, HTTP/2 only.
+
+Source: discovery.md sections 1.2, 3.4, 3.7 and 4.7.
+"""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from urllib.parse import urlsplit
+
+from google.protobuf.message import DecodeError
+from grpclib.client import Channel, UnaryUnaryMethod
+from grpclib.exceptions import GRPCError, StreamTerminatedError
+from grpclib.exceptions import ProtocolError as Http2Error
+
+from lpnode import __version__
+from lpnode.errors import DiscoveryRefused, InvalidArgument, PeerGone, ProtocolError
+from lpnode.protocol import lp_rpc_pb2 as pb
+from lpnode.protocol.capability import DEFAULT_CAPABILITIES, to_bitstring
+from lpnode.protocol.ethereum import ZERO_ADDRESS, Address
+
+DEFAULT_PORT = 8935
+CALL_S = 3.0
+
+_METHOD = "/net.Orchestrator/GetOrchestrator"
+
+
+@dataclass(frozen=True, slots=True)
+class Discovered:
+    """A node's answer. ``latency_s`` is the whole call with TCP, TLS and HTTP/2 settings.
+
+    ``uri`` is where it was asked; work goes to ``info.transcoder``.
+    """
+
+    uri: str
+    info: pb.OrchestratorInfo
+    latency_s: float
+
+
+def dial_uri(text: str) -> str:
+    """Completes ``host``, ``host:port`` or a URL as a gateway does with its ``-orchAddr`` list.
+
+    Raises: InvalidArgument: there is no host in it, or no port that can be dialled.
+    """
+    entry = text.strip().rstrip("/")
+    if ":" not in entry:
+        entry = f"{entry}:{DEFAULT_PORT}"
+    if not entry.startswith("http"):
+        entry = f"https://{entry}"
+    try:
+        parts = urlsplit(entry)
+        is_complete = bool(parts.hostname and parts.port) and parts.scheme in ("http", "https")
+    except ValueError:
+        is_complete = False
+    if not is_complete:
+        raise InvalidArgument(f"a node's address is https://host:port, got {text!r}")
+    return entry
+
+
+def demand_for(capability: int, model_id: str) -> pb.Capabilities:
+    """What a gateway demands that looks for one model: the default bits as well."""
+    bits = sorted(DEFAULT_CAPABILITIES | {capability})
+    demand = pb.Capabilities(
+        bitstring=to_bitstring(bits), capacities=dict.fromkeys(bits, 1), version=__version__
+    )
+    demand.constraints.PerCapability[capability].models[model_id].SetInParent()
+    return demand
+
+
+def discovery_request(
+    demand: pb.Capabilities | None = None,
+    *,
+    sender: Address = ZERO_ADDRESS,
+    signature: bytes = b"",
+    ignore_capacity: bool = False,
+) -> pb.OrchestratorRequest:
+    """Builds a request; without ``demand`` it is the one of the periodic network poll."""
+    return pb.OrchestratorRequest(
+        address=sender, sig=signature, capabilities=demand, ignoreCapacityCheck=ignore_capacity
+    )
+
+
+async def get_orchestrator(
+    uri: str,
+    request: pb.OrchestratorRequest,
+    *,
+    timeout_s: float = CALL_S,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Discovered:
+    """Asks the node at ``uri`` (scheme, host and port).
+
+    Raises:
+        DiscoveryRefused: with the node's text.
+        PeerGone: no connection within the time, or it was lost.
+        ProtocolError: the peer does not speak gRPC, or answered something else.
+    """
+    parts = urlsplit(uri)
+    tls = _unverified_tls() if parts.scheme == "https" else None
+    started = clock()
+    channel = Channel(parts.hostname, parts.port, ssl=tls)
+    try:
+        method = UnaryUnaryMethod(channel, _METHOD, pb.OrchestratorRequest, pb.OrchestratorInfo)
+        async with asyncio.timeout(timeout_s):
+            info = await method(request)
+    except GRPCError as error:
+        raise DiscoveryRefused(error.message or error.status.name) from error
+    except TimeoutError as error:
+        raise PeerGone(f"{uri} did not answer within {timeout_s:g} s") from error
+    except (StreamTerminatedError, Http2Error, DecodeError) as error:
+        raise ProtocolError(
+            f"{uri} does not speak gRPC: {error or type(error).__name__}"
+        ) from error
+    except OSError as error:  # also TLS and name resolution
+        raise PeerGone(f"{uri} cannot be reached: {error}") from error
+    finally:
+        await _hang_up(channel)
+    return Discovered(uri, info, clock() - started)
+
+
+def faults_of(info: pb.OrchestratorInfo) -> list[str]:
+    """Names what in a reply keeps gateways from using the node, in an operator's words."""
+    faults = []
+    if not info.transcoder:
+        faults.append("no transcoder URI: gateways send no work here")
+    elif not urlsplit(info.transcoder).port:
+        faults.append(f"the transcoder URI {info.transcoder} has no port: gRPC cannot reach it")
+    elif info.transcoder.endswith("/"):
+        faults.append(f"the transcoder URI {info.transcoder} ends with a slash: payments miss it")
+    if not info.HasField("capabilities"):
+        faults.append("no capabilities: refused for AI")
+    elif not info.capabilities.HasField("constraints"):
+        faults.append("no constraints in the capabilities: gateways crash on that")
+    elif missing := DEFAULT_CAPABILITIES - set(info.capabilities.capacities):
+        faults.append(f"default capabilities {sorted(missing)} are missing: no gateway matches")
+    if not info.HasField("auth_token"):
+        faults.append("no auth token: sessions are dropped")
+    if not info.address:
+        faults.append("no address: refused by registry gateways")
+    if info.HasField("price_info") and info.price_info.pixelsPerUnit == 0:
+        faults.append("pixelsPerUnit is 0: the price cannot be used")
+    return faults
+
+
+async def _hang_up(channel: Channel) -> None:
+    """Closes the connection now, as gateways do after each call.
+
+    The library's close waits for the peer to end TLS as well, longer than this loop may live.
+    """
+    protocol = getattr(channel, "_protocol", None)
+    transport = getattr(protocol and protocol.connection, "_transport", None)
+    channel.close()
+    if transport is not None:
+        transport.abort()
+        await asyncio.sleep(0)  # the loop closes the socket in its next turn
+
+
+@cache
+def _unverified_tls() -> ssl.SSLContext:
+    """Gateways check neither chain nor name nor expiry: nodes sign their own certificates."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["h2"])
+    return context
