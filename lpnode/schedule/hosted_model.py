@@ -83,7 +83,7 @@ class HostedModel:
         self._is_wanted = asyncio.Event()
         self._settled = asyncio.Event()
         self._broken = asyncio.Event()
-        self._broken_reason = ""
+        self._failure = ""
         self._failures_s: deque[float] = deque(maxlen=config.max_restarts + 1)
 
     def parse(self, raw: Mapping[str, Any] | None) -> BaseParams:
@@ -110,7 +110,7 @@ class HostedModel:
     def open_stream(self, params: BaseParams) -> HostedStream:
         """Makes a stream that becomes ready as soon as the model is. Raises: HostError."""
         if self.state is ModelState.FAILED:
-            raise HostError(f"model {self.model_id} has failed too often: {self._broken_reason}")
+            raise HostError(f"model {self.model_id} is not available: {self._failure}")
         stream = HostedStream(
             self,
             params,
@@ -131,11 +131,11 @@ class HostedModel:
         self.forget(stream)
         loaded = self._loaded
         is_hung = loaded is not None and loaded.busy_for_s() >= self._config.hang_s
+        stream.give_up(HostError(reason))
         if is_hung or not self._streams:
             self._break(reason)
         else:
             logger.warning("a stream of %s was given up, others go on: %s", self.model_id, reason)
-            stream.give_up(HostError(reason))
 
     async def run(self) -> None:
         """Keeps the model alive until it is given up or the caller cancels."""
@@ -143,12 +143,9 @@ class HostedModel:
         try:
             while self.state is not ModelState.FAILED:
                 await self._live_once()
-                self._count_failure()
         finally:
-            self.state = ModelState.FAILED
-            self._settled.set()
-            for stream in self._streams:
-                stream.give_up(HostError(self._broken_reason or "the node is shutting down"))
+            if self.state is not ModelState.FAILED:
+                self._give_up("the node is shutting down")
 
     async def _live_once(self) -> None:
         """Loads the model and serves streams until it breaks."""
@@ -191,14 +188,30 @@ class HostedModel:
             self._attaching.create_task(task, name=f"prepare a stream of {self.model_id}")
 
     def _break(self, reason: str) -> None:
-        """Throws the present incarnation away; ``run`` goes on from there."""
+        """Throws the present incarnation away; ``run`` makes another, unless it was the last."""
         loaded = self._forget_loaded()
         if loaded is None:
             return
         logger.error("model %s failed: %s", self.model_id, reason)
-        self._broken_reason = reason
         loaded.abandon(reason)
         self._broken.set()
+        now_s, failures_s = self._clocks.monotonic(), self._failures_s
+        failures_s.append(now_s)
+        if len(failures_s) == failures_s.maxlen and now_s - failures_s[0] <= self._config.window_s:
+            logger.error("model %s is given up after %d failures", self.model_id, len(failures_s))
+            self._give_up(reason)
+            return
+        self.state = ModelState.LOADING
+        self.restart_count += 1
+        logger.warning("model %s is restarted (restart %d)", self.model_id, self.restart_count)
+        self.last_restart = Restart(self.restart_count, self._clocks.wall(), self._recent_logs())
+
+    def _give_up(self, reason: str) -> None:
+        self.state = ModelState.FAILED
+        self._failure = reason
+        self._settled.set()
+        for stream in self._streams:
+            stream.give_up(HostError(reason))
 
     async def _stop(self, loaded: LoadedModel) -> None:
         self._forget_loaded()
@@ -214,16 +227,3 @@ class HostedModel:
         for stream in self._streams:
             stream.detach()
         return loaded
-
-    def _count_failure(self) -> None:
-        """Decides between a restart and giving the model up."""
-        now_s = self._clocks.monotonic()
-        failures_s = self._failures_s
-        failures_s.append(now_s)
-        if len(failures_s) == failures_s.maxlen and now_s - failures_s[0] <= self._config.window_s:
-            self.state = ModelState.FAILED
-            logger.error("model %s failed %d times; given up", self.model_id, len(failures_s))
-            return
-        self.restart_count += 1
-        logger.warning("model %s is restarted, for the %d. time", self.model_id, self.restart_count)
-        self.last_restart = Restart(self.restart_count, self._clocks.wall(), self._recent_logs())
