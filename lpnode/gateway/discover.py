@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeVar
 from urllib.parse import urlsplit
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from grpclib.client import Channel, UnaryUnaryMethod
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 from grpclib.exceptions import ProtocolError as Http2Error
@@ -25,7 +26,9 @@ from lpnode.protocol.ethereum import ZERO_ADDRESS, Address
 DEFAULT_PORT = 8935
 CALL_S = 3.0
 
-_METHOD = "/net.Orchestrator/GetOrchestrator"
+_SERVICE = "/net.Orchestrator/"
+
+M = TypeVar("M", bound=Message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +100,27 @@ async def get_orchestrator(
         PeerGone: no connection within the time, or it was lost.
         ProtocolError: the peer does not speak gRPC, or answered something else.
     """
+    started = clock()
+    info = await call(
+        uri, "GetOrchestrator", request, reply_type=pb.OrchestratorInfo, timeout_s=timeout_s
+    )
+    return Discovered(uri, info, clock() - started)
+
+
+async def call(
+    uri: str, method: str, request: Message, *, reply_type: type[M], timeout_s: float
+) -> M:
+    """Calls one method of ``net.Orchestrator`` on a connection of its own.
+
+    Raises: DiscoveryRefused, PeerGone, ProtocolError: as ``get_orchestrator``.
+    """
     parts = urlsplit(uri)
     tls = _unverified_tls() if parts.scheme == "https" else None
-    started = clock()
     channel = Channel(parts.hostname, parts.port, ssl=tls)
     try:
-        method = UnaryUnaryMethod(channel, _METHOD, pb.OrchestratorRequest, pb.OrchestratorInfo)
         async with asyncio.timeout(timeout_s):
-            info = await method(request)
+            unary = UnaryUnaryMethod(channel, _SERVICE + method, type(request), reply_type)
+            return await unary(request)
     except GRPCError as error:
         raise DiscoveryRefused(error.message or error.status.name) from error
     except TimeoutError as error:
@@ -117,7 +133,6 @@ async def get_orchestrator(
         raise PeerGone(f"{uri} cannot be reached: {error}") from error
     finally:
         await _hang_up(channel)
-    return Discovered(uri, info, clock() - started)
 
 
 def faults_of(info: pb.OrchestratorInfo) -> list[str]:
