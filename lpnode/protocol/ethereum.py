@@ -17,6 +17,7 @@ Signature = NewType("Signature", bytes)
 """65 bytes: r, s, and v which is 27 or 28."""
 
 ADDRESS_BYTES = 20
+SIGNATURE_BYTES = 65
 ZERO_ADDRESS = Address(bytes(ADDRESS_BYTES))
 
 _PERSONAL_PREFIX = b"\x19Ethereum Signed Message:\n32"
@@ -67,7 +68,7 @@ def is_signed_by(address: Address, digest: bytes, signature: bytes) -> bool:
 
     The form: 65 bytes, s in the lower half of the order, v 27 or 28. Anything else is a no.
     """
-    if len(signature) != 65 or signature[64] not in (27, 28):
+    if len(signature) != SIGNATURE_BYTES or signature[64] not in (27, 28):
         return False
     if int.from_bytes(signature[32:64], "big") > _HALF_ORDER:
         return False

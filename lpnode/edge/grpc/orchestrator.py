@@ -6,7 +6,7 @@ except for an authentication webhook when the operator configured one.
 Source: discovery.md sections 2 and 3.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from fractions import Fraction
 from functools import lru_cache
 from typing import TypeVar
@@ -17,13 +17,15 @@ from lpnode.admission.auth_token import AuthTokens
 from lpnode.admission.auth_webhook import AuthWebhook
 from lpnode.admission.gateway_signature import is_request_signed
 from lpnode.admission.quote import Quote
-from lpnode.errors import DiscoveryRefused, ProtocolError
+from lpnode.edge.grpc.server import UnaryMethod
+from lpnode.errors import DiscoveryRefused, ProtocolError, TooLarge
 from lpnode.protocol import lp_rpc_pb2 as pb
 from lpnode.protocol.capability import LIVE_VIDEO_TO_VIDEO
-from lpnode.protocol.ethereum import Account, Address, to_address
+from lpnode.protocol.ethereum import SIGNATURE_BYTES, Account, Address, to_address
 from lpnode.schedule.capacity import Capacity, ModelKey
 
-UnaryMethod = Callable[[bytes], bytes | Awaitable[bytes]]
+# A gateway's request has a few hundred bytes; what is looked through on the event loop is bounded.
+_MAX_REQUEST_BYTES = 64 * 1024
 
 _SERVICE = "/net.Orchestrator/"
 _CAPPED = "Invalid orchestrator request: OrchestratorCapped"
@@ -69,7 +71,7 @@ class Orchestrator:
         """
         message = _parse(pb.OrchestratorRequest, request)
         sender = to_address(message.address)
-        if self._account is not None and not self._is_signed(sender, message.sig):
+        if self._account is not None and not self._is_sent_by(sender, message.sig):
             raise DiscoveryRefused(_BAD_SIGNATURE)
         # The reference refuses here when its transcoding sessions are used up. There are none.
         if self._webhook is not None:
@@ -92,6 +94,10 @@ class Orchestrator:
         if not self._tokens.is_genuine(message.auth_token):
             raise DiscoveryRefused("Invalid auth token")
         return b""
+
+    def _is_sent_by(self, sender: Address, signature: bytes) -> bool:
+        # Of any other length it is wrong anyway, and would only fill the memory of verdicts.
+        return len(signature) == SIGNATURE_BYTES and self._is_signed(sender, signature)
 
     async def _authenticated(
         self, webhook: AuthWebhook, sender: Address, message: pb.OrchestratorRequest
@@ -124,6 +130,8 @@ class Orchestrator:
 
 
 def _parse(kind: type[M], raw: bytes) -> M:
+    if len(raw) > _MAX_REQUEST_BYTES:
+        raise TooLarge(f"message is over {_MAX_REQUEST_BYTES} bytes")
     try:
         return kind.FromString(raw)
     except DecodeError as error:

@@ -15,7 +15,7 @@ from lpnode.admission.ai_models import DEFAULT_AI_MODELS, ModelEntry, slots_of
 from lpnode.admission.auth_token import AuthTokens
 from lpnode.admission.quote import Quote, QuoteConfig
 from lpnode.edge.grpc.orchestrator import Orchestrator
-from lpnode.errors import DiscoveryRefused, ProtocolError
+from lpnode.errors import DiscoveryRefused, ProtocolError, TooLarge
 from lpnode.protocol import lp_rpc_pb2 as pb
 from lpnode.protocol.capability import (
     DEFAULT_CAPABILITIES,
@@ -346,3 +346,10 @@ def test_a_truncated_request_is_a_protocol_error(node: Node) -> None:
     request = live("noop").SerializeToString()[:-3]
     with pytest.raises(ProtocolError, match=r"net\.OrchestratorRequest"):
         node.ask(request)
+
+
+def test_an_absurdly_large_request_is_refused_before_it_is_read(node: Node) -> None:
+    request = live(*(f"model {n}" for n in range(10_000)))
+    for method in node.orchestrator.methods().values():
+        with pytest.raises(TooLarge, match="over 65536 bytes"):
+            method(request.SerializeToString())
