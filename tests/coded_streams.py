@@ -101,7 +101,7 @@ def mux_by_ffmpeg(
 ) -> bytes:
     """One transport stream by FFmpeg's own muxer, time stamps unchanged."""
     target = io.BytesIO()
-    with av.open(target, "w", format="mpegts", options={"muxdelay": "0"}) as container:
+    with av.open(target, "w", format="mpegts") as container:
         pending: list[av.Packet] = []
         if video is not None:
             stream = container.add_stream("libx264", rate=30)

@@ -222,10 +222,9 @@ void Demuxer::finish(Track& track, std::vector<AccessUnit>& units) {
   const bool has_dts = (pes[7] & 0x40) != 0 && pes[8] >= 10 && has_pts;
   // Only the first PES of a picture need carry a time stamp; without any there is nothing to show.
   if (begin >= pes.size() || (!has_pts && !track.last_pts_ticks)) return abandon(track);
-  const int64_t dts_ticks = has_dts   ? unwrap(read_timestamp(&pes[14]))
-                            : has_pts ? unwrap(read_timestamp(&pes[9]))
-                                      : *track.last_pts_ticks;
-  const int64_t pts_ticks = has_dts ? unwrap_timestamp(read_timestamp(&pes[9]), dts_ticks) : dts_ticks;
+  const int64_t pts_ticks = has_pts ? unwrap(read_timestamp(&pes[9])) : *track.last_pts_ticks;
+  const int64_t dts_ticks =
+      has_dts ? unwrap_timestamp(read_timestamp(&pes[14]), pts_ticks) : pts_ticks;
   track.last_pts_ticks = pts_ticks;
   track.is_open = false;
   switch (track.codec) {
