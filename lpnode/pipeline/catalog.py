@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from lpnode.errors import NotCapable
+from lpnode.pipeline.edge_style import EdgeStyle
 from lpnode.pipeline.passthrough import Passthrough
 from lpnode.pipeline.pipeline import Pipeline
 
@@ -36,4 +37,15 @@ class Catalog:
 
 def built_in() -> Catalog:
     """Every pipeline of this build."""
-    return Catalog({"noop": Passthrough, "passthrough": Passthrough})
+    return Catalog(
+        {
+            "noop": _on_processor(Passthrough),
+            "passthrough": _on_processor(Passthrough),
+            "edge-style": _on_processor(EdgeStyle),
+        }
+    )
+
+
+def _on_processor(make: Callable[[], Pipeline]) -> PipelineMaker:
+    """For pipelines so light that taking frames to a device would cost more than the work."""
+    return lambda device: make()
