@@ -1,7 +1,9 @@
 """What a session tells its gateway. Source: live.md section 6."""
 
+import logging
 from typing import Protocol
 
+from lpnode.errors import EndOfChannel, TooLarge
 from lpnode.protocol.live_event import (
     ErrorEvent,
     InferenceStatus,
@@ -15,6 +17,8 @@ from lpnode.protocol.live_event import (
 )
 from lpnode.session.clock import Clock
 from lpnode.session.vitals import Vitals
+
+_log = logging.getLogger(__name__)
 
 STATUS_PERIOD_S = 10.0
 MAX_LOG_LINES = 100
@@ -54,7 +58,7 @@ class Events:
         """Lets events out, those kept back first."""
         kept_back, self._kept_back = self._kept_back, None
         for data in kept_back or ():
-            self._publisher.publish(data)
+            self._publish(data)
 
     def trace(self, trace: Trace, timestamp_ms: int) -> None:
         """Sends a milestone, the first time it is reached."""
@@ -137,6 +141,14 @@ class Events:
 
     def _send(self, data: bytes) -> None:
         if self._kept_back is None:
-            self._publisher.publish(data)
+            self._publish(data)
         else:
             self._kept_back.append(data)
+
+    def _publish(self, data: bytes) -> None:
+        try:
+            self._publisher.publish(data)
+        except (EndOfChannel, TooLarge) as error:
+            # A gateway may close the channel and go on without events; nor is a node short of
+            # memory for segments a reason to end the stream here.
+            _log.debug("event not sent: %s", error)

@@ -14,23 +14,25 @@ T = TypeVar("T")
 
 
 class _Signal:
-    """Lets one task wait until another calls ``wake``; a cancelled wait leaves nothing behind."""
+    """Lets tasks wait until another calls ``wake``; a cancelled wait leaves nothing behind."""
 
-    __slots__ = ("_waiter",)
+    __slots__ = ("_waiters",)
 
     def __init__(self) -> None:
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiters: list[asyncio.Future[None]] = []
 
     async def wait(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
         try:
-            await self._waiter
+            await waiter
         finally:
-            self._waiter = None
+            self._waiters.remove(waiter)
 
     def wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
 
 class LatestMailbox(Generic[T]):
@@ -71,10 +73,10 @@ class LatestMailbox(Generic[T]):
 
 
 class LosslessMailbox(Generic[T]):
-    """Keeps every value in order; a writer waits while it is full.
+    """Keeps every value in order; writers wait while it is full.
 
     Full means: the weights of what it holds reach ``capacity``. A value heavier than the capacity
-    is still accepted by an empty mailbox. One writer waits at a time.
+    is still accepted by an empty mailbox.
     """
 
     __slots__ = ("_capacity", "_drained", "_filled", "_held", "_is_closed", "_items", "_weigh")
