@@ -1,0 +1,67 @@
+"""``POST /live-video-to-video``: a gateway starts a live session. Source: live.md section 2."""
+
+import time
+
+from lpnode.admission.admit import Admitter
+from lpnode.edge.exchange import Request, Response, read_body, text_response
+from lpnode.edge.routes import Route
+from lpnode.protocol.live_job import JSON, encode_live_answer, parse_live_job
+from lpnode.session.live_sessions import LIVE_PIPELINE, LiveSessions
+
+MAX_BODY_BYTES = 10 << 20
+"""Parameters may carry images and workflows."""
+BODY_TIMEOUT_S = 5.0
+"""A gateway gives the whole request up after as long. Source: live.md section 2.5."""
+
+
+class LiveEndpoint:
+    """Starts sessions for jobs that are admitted.
+
+    ``channels_url`` is the advertised service URI with the trickle base path: where gateways find
+    the channels of a session.
+    """
+
+    def __init__(self, sessions: LiveSessions, admitter: Admitter, *, channels_url: str) -> None:
+        self._sessions = sessions
+        self._admitter = admitter
+        self._channels_url = channels_url
+
+    def routes(self) -> list[Route]:
+        """The table's lines for live video."""
+        return [
+            Route(
+                path=f"/{LIVE_PIPELINE}",
+                methods="POST",
+                handler=self.start,
+                max_body_bytes=MAX_BODY_BYTES,
+            )
+        ]
+
+    async def start(self, request: Request) -> Response:
+        """Answers with the session's channels; refusals are raised, in the order of section 2.2.
+
+        Between taking the slot and handing it to a session nothing waits, so a gateway that leaves
+        in the middle cannot keep it.
+        """
+        if _media_type(request) != JSON:
+            return text_response(415, f"Content-Type must be {JSON}\n")
+        received_ms = round(time.time() * 1000)
+        job = parse_live_job(
+            await read_body(request, timeout_s=BODY_TIMEOUT_S),
+            stream_id=request.headers.get("streamID"),
+            request_id=request.headers.get("requestID"),
+            received_ms=received_ms,
+        )
+        with self._sessions.reserve(job.model_id) as place:
+            admission = self._admitter.admit(
+                request.headers.get("Livepeer-Payment"),
+                request.headers.get("Livepeer-Segment"),
+                place.manifest_id,
+            )
+            self._sessions.start(place, job, admission)
+            body = encode_live_answer(place.manifest_id, self._channels_url)
+        return Response(200, [("Content-Type", JSON)], body)
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("Content-Type").partition(";")[0].strip().lower()
