@@ -1,15 +1,18 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/array.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
 
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "byte_view.h"
 #include "error_translator.h"
+#include "media/device_convert.h"
 #include "media/rgb_to_yuv.h"
 #include "media/yuv_to_rgb.h"
 
@@ -73,6 +76,63 @@ YuvView view_of(const YuvToRgbSpec& spec, std::span<const uint8_t> y, std::span<
   return {y.data(),   u.data(),   is_nv12 ? nullptr : v.data(),
           pitches[0], pitches[1], pitches[2]};
 }
+
+using DevicePlane = nb::ndarray<uint8_t, nb::ndim<2>, nb::c_contig>;
+using DevicePlanes = nb::ndarray<nb::ndim<3>, nb::c_contig>;
+
+kernels::Element element_of(const DevicePlanes& array) {
+  const auto kind = static_cast<nb::dlpack::dtype_code>(array.dtype().code);
+  const int bits = array.dtype().bits;
+  if (kind == nb::dlpack::dtype_code::Float && bits == 32) return kernels::Element::kFloat32;
+  if (kind == nb::dlpack::dtype_code::Float && bits == 16) return kernels::Element::kFloat16;
+  if (kind == nb::dlpack::dtype_code::Bfloat && bits == 16) return kernels::Element::kBfloat16;
+  throw InvalidArgument("tensor must be float32, float16 or bfloat16");
+}
+
+// A plane of whole rows: its second dimension is the pitch.
+uint8_t* device_plane(const char* name, const DevicePlane& plane, int row_bytes, int rows) {
+  if (plane.device_type() != nb::device::cuda::value)
+    throw InvalidArgument(std::string("plane ") + name + " must be on a CUDA device");
+  const auto pitch = static_cast<ptrdiff_t>(plane.shape(1));
+  check_plane(name, plane.size(), pitch, row_bytes, rows);
+  return plane.data();
+}
+
+kernels::MutableYuvPlanes device_planes(const DevicePlane& y, const DevicePlane& u,
+                                        const std::optional<DevicePlane>& v, int width,
+                                        int height) {
+  const int half_width = (width + 1) / 2, half_height = (height + 1) / 2;
+  const auto pitch = [](const DevicePlane& plane) {
+    return static_cast<ptrdiff_t>(plane.shape(1));
+  };
+  kernels::MutableYuvPlanes out{};
+  out.width = width;
+  out.height = height;
+  out.y = device_plane("y", y, width, height);
+  out.y_pitch_bytes = pitch(y);
+  out.u_pitch_bytes = pitch(u);
+  if (v) {
+    out.u = device_plane("u", u, half_width, half_height);
+    out.v = device_plane("v", *v, half_width, half_height);
+    out.v_pitch_bytes = pitch(*v);
+    out.chroma_step = 1;
+  } else {
+    out.u = device_plane("uv", u, 2 * half_width, half_height);
+    out.v = out.u + 1;
+    out.v_pitch_bytes = out.u_pitch_bytes;
+    out.chroma_step = 2;
+  }
+  return out;
+}
+
+void check_on_device(const DevicePlanes& array) {
+  if (array.device_type() != nb::device::cuda::value)
+    throw InvalidArgument("tensor must be on a CUDA device");
+  if (array.shape(0) != 3 || array.size() == 0)
+    throw InvalidArgument("tensor must be (3, H, W) and not empty");
+}
+
+CUstream_st* stream_of(uintptr_t handle) { return reinterpret_cast<CUstream_st*>(handle); }
 
 void convert_to_rgb(const YuvToRgb& self, const YuvView& source, const Planes& out) {
   check_shape(out, self.spec().width, self.spec().height);
@@ -174,4 +234,54 @@ NB_MODULE(media, m) {
               "pitches_bytes: tuple[int, int, int], matrix: int, is_full_range: bool, "
               "value_range: tuple[float, float], path: str = 'auto') -> None"),
       "Writes 4:2:0 planes from `rgb` (3, H, W), float32 or float16, contiguous, in host memory.");
+
+  m.def("has_device_convert", &has_device_convert, "Whether this build has the CUDA kernels.");
+
+  m.def(
+      "yuv_to_rgb_device",
+      [](const DevicePlane& y, const DevicePlane& u, const std::optional<DevicePlane>& v,
+         std::pair<int, int> source_size, std::array<double, 4> crop, const DevicePlanes& out,
+         int matrix, bool is_full_range, std::pair<float, float> value_range, uintptr_t stream) {
+        require_device_convert();
+        check_on_device(out);
+        const auto p = device_planes(y, u, v, source_size.first, source_size.second);
+        const auto params = kernels::yuv_to_rgb_params(
+            crop[0], crop[1], crop[2], crop[3], static_cast<int>(out.shape(2)),
+            static_cast<int>(out.shape(1)), yuv_to_rgb_matrix(matrix_of(matrix), is_full_range),
+            value_range.first, value_range.second);
+        yuv_to_rgb_on_device({p.y, p.u, p.v, p.y_pitch_bytes, p.u_pitch_bytes, p.v_pitch_bytes,
+                              p.chroma_step, p.width, p.height},
+                             params, out.data(), element_of(out), stream_of(stream));
+      },
+      "y"_a.noconvert(), "u"_a.noconvert(), "v"_a.noconvert().none(), "source_size"_a, "crop"_a,
+      "out"_a.noconvert(), "matrix"_a, "is_full_range"_a, "value_range"_a, "stream"_a,
+      nb::sig("def yuv_to_rgb_device(y: typing.Any, u: typing.Any, v: typing.Any, "
+              "source_size: tuple[int, int], crop: tuple[float, float, float, float], "
+              "out: typing.Any, matrix: int, is_full_range: bool, "
+              "value_range: tuple[float, float], stream: int) -> None"),
+      "Fills `out` (3, H, W), float32, float16 or bfloat16, from planes (rows, pitch) uint8 on the "
+      "same CUDA device; without `v`, `u` is NV12's chroma. Enqueued on `stream`, a CUDA stream of "
+      "the current device; NotBuilt in a build without CUDA.");
+
+  m.def(
+      "rgb_to_yuv_device",
+      [](const DevicePlanes& rgb, const DevicePlane& y, const DevicePlane& u,
+         const std::optional<DevicePlane>& v, int matrix, bool is_full_range,
+         std::pair<float, float> value_range, uintptr_t stream) {
+        require_device_convert();
+        check_on_device(rgb);
+        const auto planes = device_planes(y, u, v, static_cast<int>(rgb.shape(2)),
+                                          static_cast<int>(rgb.shape(1)));
+        const auto params = kernels::rgb_to_yuv_params(
+            rgb_to_yuv_matrix(matrix_of(matrix), is_full_range), value_range.first,
+            value_range.second);
+        rgb_to_yuv_on_device(rgb.data(), element_of(rgb), params, planes, stream_of(stream));
+      },
+      "rgb"_a.noconvert(), "y"_a.noconvert(), "u"_a.noconvert(), "v"_a.noconvert().none(),
+      "matrix"_a, "is_full_range"_a, "value_range"_a, "stream"_a,
+      nb::sig("def rgb_to_yuv_device(rgb: typing.Any, y: typing.Any, u: typing.Any, "
+              "v: typing.Any, matrix: int, is_full_range: bool, "
+              "value_range: tuple[float, float], stream: int) -> None"),
+      "Writes planes (rows, pitch) uint8 from `rgb` (3, H, W) on the same CUDA device, as "
+      "yuv_to_rgb_device reads them.");
 }

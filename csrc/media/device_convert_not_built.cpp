@@ -1,0 +1,22 @@
+#include "error.h"
+#include "media/device_convert.h"
+
+namespace lpnode::media {
+
+bool has_device_convert() noexcept { return false; }
+
+void require_device_convert() {
+  throw NotBuilt("built without CUDA; configure with LPNODE_CUDA=ON");
+}
+
+void yuv_to_rgb_on_device(const kernels::YuvPlanes&, const kernels::YuvToRgbParams&, void*,
+                          kernels::Element, CUstream_st*) {
+  require_device_convert();
+}
+
+void rgb_to_yuv_on_device(const void*, kernels::Element, const kernels::RgbToYuvParams&,
+                          const kernels::MutableYuvPlanes&, CUstream_st*) {
+  require_device_convert();
+}
+
+}  // namespace lpnode::media
