@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from lpnode.errors import NoCapacity
+from lpnode.errors import InvalidArgument, NoCapacity
 
 
 class ModelKey(NamedTuple):
@@ -72,12 +72,23 @@ class Capacity:
     def idle(self, key: ModelKey) -> int:
         """Slots free now; 0 for an unknown model."""
         slots = self._slots.get(key)
-        return slots.total - slots.in_use if slots else 0
+        return max(0, slots.total - slots.in_use) if slots else 0
 
     def in_use(self, key: ModelKey) -> int:
         """Slots taken now; 0 for an unknown model."""
         slots = self._slots.get(key)
         return slots.in_use if slots else 0
+
+    def set_total(self, key: ModelKey, total: int) -> None:
+        """Offers more or fewer slots of a known model; leases that are out stay valid.
+
+        Raises: InvalidArgument: the model is unknown or ``total`` is negative.
+        """
+        slots = self._slots.get(key)
+        if slots is None or total < 0:
+            raise InvalidArgument(f"cannot offer {total} slots of {key}")
+        slots.total = total
+        self._changed()
 
     def keys(self) -> list[ModelKey]:
         """Every model on offer, in configuration order."""

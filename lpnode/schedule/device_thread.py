@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
@@ -36,7 +36,8 @@ class _Frame(Generic[Task]):
     key: Hashable
     task: Task
     future: asyncio.Future[Any]
-    is_withdrawn: bool = field(default=False)
+    has_begun: bool = False
+    is_withdrawn: bool = False
 
 
 class DeviceThread(Generic[Task, Result]):
@@ -68,6 +69,7 @@ class DeviceThread(Generic[Task, Result]):
         self._loop = asyncio.get_running_loop()
         self._inbox: SimpleQueue[_Command | _Frame[Task] | None] = SimpleQueue()
         self._pending: set[asyncio.Future[Any]] = set()
+        self._frames: set[_Frame[Task]] = set()
         self._busy_since_s: float | None = None
         self._is_abandoned = False
         self._ended = asyncio.Event()
@@ -92,11 +94,21 @@ class DeviceThread(Generic[Task, Result]):
         """
         future: asyncio.Future[Result] = self._new_future()
         entry = _Frame(key, task, future)
+        self._frames.add(entry)
         self._inbox.put(entry)
         try:
             return await future
         finally:
             entry.is_withdrawn = True
+            self._frames.discard(entry)
+
+    def withdraw(self, key: Hashable, reason: str) -> None:
+        """Fails the tasks of ``key`` that have not begun with HostError; they are never run."""
+        for entry in self._frames:
+            if entry.key == key and not entry.has_begun:
+                entry.is_withdrawn = True
+                if not entry.future.done():
+                    entry.future.set_exception(HostError(reason))
 
     def abandon(self, reason: str) -> None:
         """Fails everybody who waits with HostError. See Note [Abandoned threads]."""
@@ -159,6 +171,8 @@ class DeviceThread(Generic[Task, Result]):
         frames = [frame for frame in frames if not frame.is_withdrawn]
         if not frames:
             return
+        for frame in frames:
+            frame.has_begun = True
         self._busy_since_s = self._clock()
         outcomes: Sequence[Result | Exception]
         try:

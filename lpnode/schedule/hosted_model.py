@@ -67,6 +67,7 @@ class HostedModel:
         config: RestartConfig,
         clocks: Clocks,
         recent_logs: Callable[[], tuple[str, ...]],
+        changed: Callable[["HostedModel"], None],
     ) -> None:
         self.model_id = model_id
         self.state = ModelState.COLD
@@ -76,6 +77,7 @@ class HostedModel:
         self._config = config
         self._clocks = clocks
         self._recent_logs = recent_logs
+        self._changed = changed
         self._unloaded = make()
         self._streams: set[HostedStream] = set()
         self._loaded: LoadedModel | None = None
@@ -166,9 +168,9 @@ class HostedModel:
     async def _load(self, loaded: LoadedModel) -> None:
         started_s = self._clocks.monotonic()
         async with asyncio.timeout(self._config.load_timeout_s):
-            self.state = ModelState.LOADING
+            self._enter(ModelState.LOADING)
             await loaded.load()
-            self.state = ModelState.WARMING
+            self._enter(ModelState.WARMING)
             await loaded.warm(loaded.pipeline.parse(None))
         elapsed_s = self._clocks.monotonic() - started_s
         logger.info("model %s is ready after %.2f s", self.model_id, elapsed_s)
@@ -178,7 +180,7 @@ class HostedModel:
             self._attaching = attaching
             for stream in self._streams:
                 self._attach(stream)
-            self.state = ModelState.READY
+            self._enter(ModelState.READY)
             self._settled.set()
             await self._broken.wait()
 
@@ -201,17 +203,22 @@ class HostedModel:
             logger.error("model %s is given up after %d failures", self.model_id, len(failures_s))
             self._give_up(reason)
             return
-        self.state = ModelState.LOADING
         self.restart_count += 1
         logger.warning("model %s is restarted (restart %d)", self.model_id, self.restart_count)
         self.last_restart = Restart(self.restart_count, self._clocks.wall(), self._recent_logs())
+        self._enter(ModelState.LOADING)
 
     def _give_up(self, reason: str) -> None:
-        self.state = ModelState.FAILED
         self._failure = reason
+        self._enter(ModelState.FAILED)
         self._settled.set()
         for stream in self._streams:
             stream.give_up(HostError(reason))
+
+    def _enter(self, state: ModelState) -> None:
+        if state is not self.state:
+            self.state = state
+            self._changed(self)
 
     async def _stop(self, loaded: LoadedModel) -> None:
         self._forget_loaded()

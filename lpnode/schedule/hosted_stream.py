@@ -111,7 +111,8 @@ class HostedStream:
 
         Args:
             frame: any size; scaled to cover the params' size and cropped. Borrowed for the call.
-            picture: yuv420p of ``output_size``; written as ``colour`` says.
+            picture: yuv420p of ``output_size``; written as ``colour`` says. When the caller is
+                cancelled, a frame that has begun may still be written into it.
         Returns: the PTS, in 1/90000 s, of the frame that ``picture`` now shows; None if the
             pipeline has nothing to show yet and ``picture`` means nothing.
         Raises:
@@ -174,7 +175,7 @@ class HostedStream:
             return
         try:
             async with asyncio.timeout(self._release_timeout_s):
-                await loaded.release(state)
+                await loaded.release(self, state)
         except (TimeoutError, LpnodeError):
             return  # hung or restarted; either way there is nothing left to do for this stream
 
@@ -198,7 +199,7 @@ class HostedStream:
             self._state = state
             self._note_ready()
         else:  # closed, or given other parameters in the meantime
-            await loaded.release(state)
+            await loaded.release(self, state)
 
     def detach(self) -> None:
         """Forgets a model that has gone away. Called by the stream's model."""

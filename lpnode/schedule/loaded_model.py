@@ -52,8 +52,9 @@ class LoadedModel:
         """Replaces a stream's parameters between two frames. Raises: BadParameters, HostError."""
         await self._call(lambda: self.pipeline.update(state, params))
 
-    async def release(self, state: StreamState) -> None:
-        """Ends a stream. Raises: HostError."""
+    async def release(self, stream: object, state: StreamState) -> None:
+        """Ends a stream; frames of it that wait fail, and are not run. Raises: HostError."""
+        self._thread.withdraw(stream, "the stream is closed")
         await self._call(lambda: self.pipeline.release(state))
 
     async def process(self, stream: object, task: FrameTask) -> int | None:

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -56,6 +56,7 @@ class LocalHost:
         if unknown:
             raise ConfigError(f"unknown models {unknown}; this build knows {catalog.model_ids()}")
         self._recent_logs = RecentLogs()
+        self._watchers: list[Callable[[ModelStatus], None]] = []
         self._models: dict[str, HostedModel] = {}
         for model_id, is_warm in config.models.items():
             model = HostedModel(
@@ -64,6 +65,7 @@ class LocalHost:
                 config.restart,
                 clocks,
                 self._recent_logs.lines,
+                self._changed,
             )
             self._models[model_id] = model
             if is_warm:
@@ -93,10 +95,14 @@ class LocalHost:
 
     def snapshot(self) -> list[ModelStatus]:
         """Every model, in order of configuration."""
-        return [
-            ModelStatus(model.model_id, model.state, model.num_streams, model.restart_count)
-            for model in self._models.values()
-        ]
+        return [_status_of(model) for model in self._models.values()]
+
+    def watch(self, changed: Callable[[ModelStatus], None]) -> None:
+        """Calls ``changed`` whenever a model enters another state, on the event loop.
+
+        A model that is ``FAILED`` stays so; its slots should no longer be offered.
+        """
+        self._watchers.append(changed)
 
     async def run(self) -> None:
         """Keeps the models alive until cancelled; then unloads them."""
@@ -105,8 +111,16 @@ class LocalHost:
                 for model in self._models.values():
                     models.create_task(model.run(), name=f"model {model.model_id}")
 
+    def _changed(self, model: HostedModel) -> None:
+        for changed in self._watchers:
+            changed(_status_of(model))
+
     def _model(self, model_id: str) -> HostedModel:
         model = self._models.get(model_id)
         if model is None:
             raise NotCapable(f"model {model_id!r} is not served; served: {list(self._models)}")
         return model
+
+
+def _status_of(model: HostedModel) -> ModelStatus:
+    return ModelStatus(model.model_id, model.state, model.num_streams, model.restart_count)

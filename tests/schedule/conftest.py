@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import pytest
 
 from lpnode.media.frame import Colour, Frame, Matrix
 from lpnode.pipeline.catalog import Catalog
+from lpnode.pipeline.input_buffers import InputBuffers
 from lpnode.pipeline.params import BaseParams
 from lpnode.pipeline.passthrough import Passthrough
 from lpnode.pipeline.pipeline import FrameJob, FrameResult, PipelineSpec, StreamState
@@ -30,18 +32,20 @@ class Direction:
     may_load: threading.Event = field(default_factory=threading.Event)
     may_run: threading.Event = field(default_factory=threading.Event)
     may_update: threading.Event = field(default_factory=threading.Event)
+    may_prepare: threading.Event = field(default_factory=threading.Event)
     load_errors: list[Exception] = field(default_factory=list)
     run_errors: list[Exception] = field(default_factory=list)
     prepare_errors: list[Exception] = field(default_factory=list)
     update_errors: list[Exception] = field(default_factory=list)
     is_dynamic: bool = True
+    num_in_flight: int = 0
     batches: list[list[int]] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     threads: set[str] = field(default_factory=set)
     watcher: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
 
     def __post_init__(self) -> None:
-        for event in (self.may_load, self.may_run, self.may_update):
+        for event in (self.may_load, self.may_prepare, self.may_run, self.may_update):
             event.set()
 
     def note(self, call: str) -> None:
@@ -61,7 +65,7 @@ class Direction:
         self.watcher = None
 
     def let_everything_go(self) -> None:
-        for event in (self.may_load, self.may_run, self.may_update):
+        for event in (self.may_load, self.may_prepare, self.may_run, self.may_update):
             event.set()
 
 
@@ -73,7 +77,8 @@ class Directed(Passthrough):
         self._direction = direction
         old = self.spec
         self.spec = PipelineSpec(old.device, old.dtype, old.value_range, direction.max_batch)
-        self._buffers = type(self._buffers)(self.spec)
+        self._buffers = InputBuffers(self.spec)
+        self._in_flight: deque[FrameResult] = deque()
 
     def is_dynamic(self, old: BaseParams, new: BaseParams) -> bool:
         return self._direction.is_dynamic
@@ -85,6 +90,7 @@ class Directed(Passthrough):
 
     def prepare(self, params: BaseParams) -> StreamState:
         self._direction.note("prepare")
+        self._direction.may_prepare.wait()
         self._raise(self._direction.prepare_errors)
         return super().prepare(params)
 
@@ -93,7 +99,14 @@ class Directed(Passthrough):
         self._direction.note("run")
         self._direction.may_run.wait()
         self._raise(self._direction.run_errors)
+        if self._direction.num_in_flight:
+            return [self._delayed(job) for job in batch]
         return super().run(batch)
+
+    def _delayed(self, job: FrameJob) -> FrameResult | None:
+        self._in_flight.append(FrameResult(job.frame.clone(), job.pts_ticks))
+        is_full = len(self._in_flight) > self._direction.num_in_flight
+        return self._in_flight.popleft() if is_full else None
 
     def update(self, state: StreamState, params: BaseParams) -> None:
         self._direction.note("update")

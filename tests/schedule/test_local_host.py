@@ -210,6 +210,22 @@ async def test_parameters_given_while_the_model_loads_are_the_ones_it_starts_wit
         assert "update" not in direction.calls
 
 
+async def test_parameters_given_during_the_preparation_replace_it(
+    hosting: Hosting, direction: Direction
+) -> None:
+    async with hosting() as host:
+        await host.wait_warm()
+        direction.may_prepare.clear()
+        stream = host.open_stream("directed", PARAMS)
+        await direction.until(lambda: "prepare" in direction.calls)
+        new = BaseParams(max_framerate=30)
+        await stream.update(new)
+        direction.may_prepare.set()
+        await stream.wait_ready()
+        assert stream.params is new
+        assert direction.calls == ["load", "prepare", "release", "prepare"]
+
+
 async def test_a_stream_that_cannot_be_prepared_ends_alone(
     hosting: Hosting, direction: Direction
 ) -> None:
@@ -235,6 +251,47 @@ async def test_a_closed_stream_is_released_and_takes_no_frames(
         assert host.snapshot()[0].num_streams == 0
         with pytest.raises(HostError, match="not ready"):
             await stream.process(frame(0), picture(), COLOUR)
+
+
+async def test_a_frame_still_waiting_when_its_stream_is_closed_is_never_run(
+    hosting: Hosting, direction: Direction
+) -> None:
+    async with hosting() as host:
+        one, two = host.open_stream("directed", PARAMS), host.open_stream("directed", PARAMS)
+        await one.wait_ready()
+        await two.wait_ready()
+        direction.may_run.clear()
+        async with asyncio.TaskGroup() as tasks:
+            begun = tasks.create_task(one.process(frame(1), picture(), COLOUR))
+            await direction.until(lambda: direction.batches)
+
+            async def waits() -> None:
+                with pytest.raises(HostError, match="the stream is closed"):
+                    await two.process(frame(2), picture(), COLOUR)
+
+            tasks.create_task(waits())
+            await asyncio.sleep(0)
+            closing = tasks.create_task(two.close())
+            await asyncio.sleep(0)
+            direction.may_run.set()
+            await closing
+        assert begun.result() == 1
+        assert direction.batches == [[1]]
+
+
+async def test_a_pipeline_with_frames_in_flight_gives_earlier_ones(
+    hosting: Hosting, direction: Direction
+) -> None:
+    direction.num_in_flight = 2
+    async with hosting() as host:
+        stream = host.open_stream("directed", PARAMS)
+        await stream.wait_ready()
+        shown = []
+        for pts in (50, 60, 70, 80):
+            out = picture()
+            shown.append((await stream.process(frame(pts, luma=pts), out, COLOUR), luma_of(out)))
+    assert [pts for pts, _ in shown] == [None, None, 50, 60]
+    assert [abs(luma - pts) <= 1 for pts, luma in shown[2:]] == [True, True]
 
 
 async def test_a_stream_closed_during_its_preparation_is_released(

@@ -152,6 +152,22 @@ async def test_the_fourth_failure_is_final(hosting: Hosting) -> None:
         assert host.snapshot()[0].restart_count == 3
 
 
+async def test_whoever_watches_hears_of_every_state(hosting: Hosting, direction: Direction) -> None:
+    direction.load_errors = [ValueError("weights are damaged")]
+    seen: list[tuple[ModelState, int]] = []
+    async with hosting(RestartConfig(max_restarts=1)) as host:
+        host.watch(lambda status: seen.append((status.state, status.restart_count)))
+        stream = host.open_stream("directed", PARAMS)
+        await stream.wait_ready()
+        stream.fail("no output")
+    assert seen == [
+        (ModelState.LOADING, 0),
+        (ModelState.WARMING, 1),
+        (ModelState.READY, 1),
+        (ModelState.FAILED, 1),
+    ]
+
+
 async def test_failures_further_apart_than_the_window_are_forgiven(hosting: Hosting) -> None:
     now_s = [0.0]
     async with hosting(monotonic=lambda: now_s[0]) as host:
