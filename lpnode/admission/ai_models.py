@@ -54,13 +54,6 @@ class ModelEntry:
         return ModelKey(PIPELINES[self.pipeline], self.model_id)
 
 
-DEFAULT_AI_MODELS: tuple[ModelEntry, ...] = tuple(
-    ModelEntry(pipeline="live-video-to-video", model_id=model_id, warm=True, capacity=2)
-    for model_id in ("noop", "passthrough", "edge-style")
-)
-"""What a node offers that was told nothing: everything that runs without a GPU."""
-
-
 def load_ai_models(value: str) -> tuple[ModelEntry, ...]:
     """Reads ``-aiModels``: the path of an existing regular file, or an inline list.
 
@@ -289,3 +282,9 @@ def _pixels(fields: Mapping[str, Any], where: str) -> int | None:
     if pixels <= 0 or pixels.denominator != 1:
         raise ConfigError(f"{where}: pixels_per_unit: must be a positive integer, got {pixels}")
     return pixels.numerator
+
+
+DEFAULT_FILE = Path(__file__).with_name("aiModels.json")
+
+DEFAULT_AI_MODELS: tuple[ModelEntry, ...] = load_ai_models(str(DEFAULT_FILE))
+"""What a node offers that was told nothing: everything that runs without a GPU."""
