@@ -1,0 +1,1 @@
+"""The subcommands of ``lpnode``, one module each."""

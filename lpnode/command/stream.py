@@ -1,0 +1,172 @@
+"""``lpnode stream URL``: video through a node as a gateway sends it, measured."""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import uvloop
+from rich.console import Console
+
+from lpnode.command.stream_report import StreamReport, progress_line, report_of
+from lpnode.errors import ConfigError, InvalidArgument
+from lpnode.gateway.discover import dial_uri
+from lpnode.gateway.file_input import FileInput
+from lpnode.gateway.live_stream import LiveStream, StreamPlan, Update
+from lpnode.gateway.media_input import MediaInput
+from lpnode.gateway.output_reader import ReadKey
+from lpnode.gateway.picture_input import PictureInput
+from lpnode.media.frame import Frame
+from lpnode.media.test_source import read_mark
+
+_PROGRESS_S = 0.5
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Streams as ``arguments`` say and prints what was measured.
+
+    Returns: 0 when frames came back and the node kept the stream to its end, else 1.
+    Raises: ConfigError: an argument that cannot be used. LpnodeError: the job did not start.
+    """
+    plan = _plan(arguments)
+    media, read_key, how = _media(arguments)
+    console = Console(stderr=True)
+    console.print(f"streaming {how} through {plan.model_id} at {plan.uri}", highlight=False)
+    with _opened(arguments.output) as file:
+        report = uvloop.run(_stream(plan, media, read_key, file, console, arguments.verbose))
+    if arguments.json:
+        print(json.dumps(report.as_fields()))
+    else:
+        Console().print(report.table())
+    if arguments.output is not None:
+        console.print(f"output: {arguments.output}", highlight=False)
+    return 0 if report.is_good else 1
+
+
+async def _stream(
+    plan: StreamPlan,
+    media: MediaInput,
+    read_key: ReadKey,
+    file: BinaryIO | None,
+    console: Console,
+    is_verbose: bool,
+) -> StreamReport:
+    def show_event(event: Mapping[str, Any]) -> None:
+        if is_verbose:
+            console.print_json(json.dumps(event), indent=None)
+
+    stream = LiveStream(plan, media, read_key=read_key, file=file, on_event=show_event)
+    with stopped_by_signals(stream), console.status("starting") as status:
+        async with asyncio.TaskGroup() as tasks:
+
+            async def show_progress() -> None:
+                while True:
+                    await asyncio.sleep(_PROGRESS_S)
+                    status.update(progress_line(stream))
+
+            progress = tasks.create_task(show_progress(), name="stream progress")
+            try:
+                await stream.run()
+            finally:
+                progress.cancel()
+    return report_of(plan, stream)
+
+
+@contextmanager
+def stopped_by_signals(stream: LiveStream) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM ends the input; the second gives up on what is under way."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+    signals = (signal.SIGINT, signal.SIGTERM)
+    has_asked = False
+
+    def ask() -> None:
+        nonlocal has_asked
+        if has_asked or stream.client is None:
+            task.cancel()
+        has_asked = True
+        stream.stop()
+
+    for number in signals:
+        loop.add_signal_handler(number, ask)
+    try:
+        yield
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+def _plan(arguments: argparse.Namespace) -> StreamPlan:
+    try:
+        uri = dial_uri(arguments.url)
+    except InvalidArgument as error:
+        raise ConfigError(str(error)) from error
+    return StreamPlan(
+        uri=uri,
+        model_id=arguments.model,
+        params=_parameters(arguments.params, "--params") if arguments.params else None,
+        updates=[_update(text) for text in arguments.update],
+    )
+
+
+def _media(arguments: argparse.Namespace) -> tuple[MediaInput, ReadKey, str]:
+    if arguments.duration is not None and arguments.duration <= 0:
+        raise ConfigError(f"--duration must be positive, got {arguments.duration:g}")
+    if arguments.input != "testsrc":
+        file = FileInput(Path(arguments.input), duration_s=arguments.duration)
+        return file, presentation_time, f"{arguments.input}: {file.description}"
+    if not 1 <= arguments.fps <= 120:
+        raise ConfigError(f"--fps must be 1 to 120, got {arguments.fps}")
+    size: tuple[int, int] = arguments.size
+    duration_s = 10.0 if arguments.duration is None else arguments.duration
+    picture = PictureInput(size, arguments.fps, duration_s=duration_s)
+    how = f"the test picture, {size[0]}x{size[1]} at {arguments.fps} fps,"
+    return picture, mark_reader(size), how
+
+
+def presentation_time(frame: Frame) -> int:
+    """Knows a frame by its time, which nodes keep."""
+    return frame.pts_ticks
+
+
+def mark_reader(source_size: tuple[int, int]) -> ReadKey:
+    """Knows a frame by the number drawn into it."""
+    return lambda frame: read_mark(frame.picture, source_size)
+
+
+def _parameters(text: str, name: str) -> dict[str, Any]:
+    try:
+        params = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"{name}: not JSON: {error}") from error
+    if not isinstance(params, dict):
+        raise ConfigError(f'{name}: must be a JSON object, for example {{"strength": 0.9}}')
+    return params
+
+
+def _update(text: str) -> Update:
+    at, equals, params = text.partition("=")
+    try:
+        at_s = float(at)
+    except ValueError:
+        at_s = -1.0
+    if not equals or at_s < 0:
+        raise ConfigError(f'--update {text!r}: must be SECONDS=JSON, for example 5={{"levels": 3}}')
+    return Update(at_s, _parameters(params, "--update"))
+
+
+@contextmanager
+def _opened(path: Path | None) -> Iterator[BinaryIO | None]:
+    with contextlib.ExitStack() as files:
+        try:
+            yield None if path is None else files.enter_context(path.open("wb"))
+        except OSError as error:
+            raise ConfigError(f"--output {path}: {error.strerror}") from error
