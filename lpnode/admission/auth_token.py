@@ -5,6 +5,7 @@ Source: discovery.md section 3.6.
 
 import hashlib
 import hmac
+import logging
 import os
 import secrets
 import time
@@ -17,6 +18,8 @@ from lpnode.protocol import lp_rpc_pb2 as pb
 VALID_S = 1800
 SECRET_BYTES = 32
 _SESSION_ID_BYTES = 4
+
+_log = logging.getLogger(__name__)
 
 
 def auth_token(secret: bytes, session_id: str, expiration: int) -> bytes:
@@ -43,6 +46,8 @@ def load_secret(path: Path) -> bytes:
             f"{path}: the auth secret cannot be kept: {error.strerror}; "
             "make the data directory readable and writable for this user"
         ) from error
+    if path.stat().st_mode & 0o077:
+        _log.warning("%s: others can read the auth secret; chmod 600 it", path)
     if len(secret) != SECRET_BYTES:
         raise ConfigError(
             f"{path}: the auth secret must be {SECRET_BYTES} bytes, got {len(secret)}; "
@@ -56,19 +61,22 @@ def _make_secret(path: Path) -> bytes:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     # Written aside and linked into place: another instance that starts now sees all or nothing,
     # and the first one wins.
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
+    fresh = path.with_name(f"{path.name}.{secrets.token_hex(8)}.new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(secret)
             file.flush()
             os.fsync(file.fileno())
-        os.link(fresh, path)
-    except FileExistsError:
-        return path.read_bytes()
+        try:
+            os.link(fresh, path)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without hard links, such as some network volumes
+            fresh.replace(path)
     finally:
-        fresh.unlink()
-    return secret
+        fresh.unlink(missing_ok=True)
+    return path.read_bytes()
 
 
 class AuthTokens:

@@ -134,7 +134,7 @@ def test_an_absurd_duration_is_refused(
 
 
 def test_an_unknown_output_format_is_refused(off_chain: Admitter, segment: pb.SegData) -> None:
-    segment.fullProfiles3.add(name="p", format=9)  # type: ignore[arg-type]
+    segment.fullProfiles3.add(name="p", format=9)
     assert refusal_of(off_chain, segment) == "unrecognized profile output format"
 
 

@@ -1,5 +1,7 @@
 """Auth tokens: fresh, checked, and valid across a restart."""
 
+import errno
+import os
 import stat
 from pathlib import Path
 
@@ -67,7 +69,6 @@ def test_a_missing_token_is_refused(tokens: AuthTokens) -> None:
 )
 def test_an_altered_token_is_refused(tokens: AuthTokens, change: dict[str, object]) -> None:
     token = pb.AuthToken.FromString(tokens.issue())
-    token.MergeFrom(pb.AuthToken(**change))
     for name, value in change.items():
         setattr(token, name, value)
     with pytest.raises(NotAuthorised) as refusal:
@@ -126,3 +127,40 @@ def test_a_data_directory_that_is_a_file_is_a_clear_error(tmp_path: Path) -> Non
     (tmp_path / "data").write_text("")
     with pytest.raises(ConfigError, match="data directory"):
         load_secret(tmp_path / "data" / "auth_secret")
+
+
+def test_a_file_system_without_hard_links_keeps_a_secret_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    path = tmp_path / "auth_secret"
+    secret = load_secret(path)
+    assert load_secret(path) == secret
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_first_of_two_instances_decides_the_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "auth_secret"
+    link = os.link
+
+    def another_was_faster(fresh: Path, final: Path) -> None:
+        final.write_bytes(SECRET)
+        link(fresh, final)
+
+    monkeypatch.setattr(os, "link", another_was_faster)
+    assert load_secret(path) == SECRET
+
+
+def test_a_secret_that_others_can_read_is_warned_about(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "auth_secret"
+    secret = load_secret(path)
+    path.chmod(0o644)
+    assert load_secret(path) == secret
+    assert "chmod 600" in caplog.text

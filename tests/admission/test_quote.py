@@ -56,7 +56,7 @@ def test_a_uri_that_every_gateway_can_dial_is_accepted(uri: str) -> None:
 def test_a_uri_that_some_gateway_cannot_dial_is_refused(uri: str, fix: str) -> None:
     for config in ({"service_uri": uri}, {"service_uri": "", "nodes": (uri,)}):
         with pytest.raises(ConfigError, match=fix):
-            QuoteConfig(**config)  # type: ignore[arg-type]
+            QuoteConfig(**config)
 
 
 @pytest.mark.parametrize("version", ["lpnode-0.9.1", "", "0.9.0-01"])
