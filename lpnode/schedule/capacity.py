@@ -54,16 +54,17 @@ class Capacity:
 
     def __init__(self, totals: Mapping[ModelKey, int]) -> None:
         self._slots = {key: _Slots(total) for key, total in totals.items()}
+        self._is_withdrawn = False
         self._watchers: list[Callable[[], None]] = []
 
     def lease(self, key: ModelKey) -> Slot:
         """Takes a slot: check and reservation are one step.
 
-        Raises: NoCapacity: the model is unknown or all its slots are taken.
+        Raises: NoCapacity: the model is unknown, its slots are taken, or the offer is withdrawn.
         Source: live.md section 9.
         """
         slots = self._slots.get(key)
-        if slots is None or slots.in_use >= slots.total:
+        if slots is None or not self.idle(key):
             raise NoCapacity
         slots.in_use += 1
         self._changed()
@@ -93,6 +94,11 @@ class Capacity:
     def keys(self) -> list[ModelKey]:
         """Every model on offer, in configuration order."""
         return list(self._slots)
+
+    def withdraw(self) -> None:
+        """Offers nothing from now on; what is leased stays leased. For a node that drains."""
+        self._is_withdrawn = True
+        self._changed()
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Calls ``changed`` after every lease and return, on the event loop."""
