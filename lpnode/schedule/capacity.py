@@ -63,17 +63,18 @@ class Capacity:
         Raises: NoCapacity: the model is unknown, its slots are taken, or the offer is withdrawn.
         Source: live.md section 9.
         """
-        slots = self._slots.get(key)
-        if slots is None or not self.idle(key):
+        if not self.idle(key):
             raise NoCapacity
-        slots.in_use += 1
+        self._slots[key].in_use += 1
         self._changed()
         return Slot(self, key)
 
     def idle(self, key: ModelKey) -> int:
-        """Slots free now; 0 for an unknown model."""
+        """Slots free now; 0 for an unknown model, and for all once the offer is withdrawn."""
         slots = self._slots.get(key)
-        return max(0, slots.total - slots.in_use) if slots else 0
+        if slots is None or self._is_withdrawn:
+            return 0
+        return max(0, slots.total - slots.in_use)
 
     def in_use(self, key: ModelKey) -> int:
         """Slots taken now; 0 for an unknown model."""
