@@ -16,6 +16,7 @@ from lpnode.edge.exchange import Handler
 from lpnode.edge.grpc.server import GrpcConfig, UnaryMethod, UnaryMethods
 from lpnode.edge.http1 import Http1Config, Http1Connection, Http1Server, refuse
 from lpnode.edge.http2.connection import Http2Config, Http2Connection
+from lpnode.edge.http2.exchanges import Application
 from lpnode.edge.http2.frames import PREFACE
 from lpnode.edge.trickle.connection import Fallback, TrickleConnection
 from lpnode.errors import ConfigError
@@ -89,7 +90,7 @@ class Listener:
         self._has_drained = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._http1: Http1Server
-        self._tasks: asyncio.TaskGroup
+        self._application: Application
 
     async def bind(self) -> None:
         """Takes the port; nothing is accepted before ``run``.
@@ -130,7 +131,7 @@ class Listener:
         self._http1 = Http1Server(self.config.http1, self._handler, self._clock)
         try:
             async with asyncio.TaskGroup() as tasks:
-                self._tasks = tasks
+                self._application = Application(self._handler, self._grpc, tasks)
                 sweeper = tasks.create_task(self._sweep(), name="listener sweep")
                 await self._server.start_serving()
                 await self._has_drained.wait()
@@ -186,9 +187,7 @@ class Listener:
 
     def http2(self) -> Http2Connection:
         """The protocol of one HTTP/2 connection."""
-        return Http2Connection(
-            self.config.http2, self._handler, self._grpc, self._tasks, self._clock
-        )
+        return Http2Connection(self.config.http2, self._application, self._clock)
 
     def http1(self, path: bytes, fallback: Fallback) -> asyncio.Protocol:
         """The protocol of an HTTP/1.1 connection whose next request is for ``path``."""

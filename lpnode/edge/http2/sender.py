@@ -47,9 +47,11 @@ class Sender:
 
     def write(self, data: bytes) -> None:
         """Writes whole frames that no window limits."""
+        if self._has_failed:
+            return
         if self._is_held:
             self._out.append(data)
-        elif not self._has_failed:
+        else:
             self._transport.write(data)
             self._check_backlog()
 
@@ -191,7 +193,7 @@ class Sender:
         self._wake_all()
 
     def fail(self) -> None:
-        """The connection is lost; nothing is written any more."""
+        """The connection is lost or closing; nothing is written any more."""
         self._has_failed = True
         self._out.clear()
 

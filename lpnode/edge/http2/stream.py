@@ -25,6 +25,7 @@ class Stream:
     __slots__ = (
         "_reader",
         "_refunder",
+        "has_started",
         "head",
         "id",
         "is_gone",
@@ -61,6 +62,7 @@ class Stream:
         self.is_received = False
         self.is_gone = False
         self.task: asyncio.Task[None] | None = None
+        self.has_started = False
         self.send_waiter: asyncio.Future[None] | None = None
         self._reader: asyncio.Future[None] | None = None
         self._refunder = refunder
@@ -101,7 +103,8 @@ class Stream:
             self._wake_reader()
         elif self.send_waiter is not None:
             self.wake_sender()
-        elif self.task is not None:
+        elif self.task is not None and self.has_started:
+            # One that has not started sees ``is_gone``; cancelled now, its clean-up would not run.
             self.task.cancel()
 
     def wake_sender(self) -> None:
