@@ -23,6 +23,7 @@ from lpnode.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
+_BACKLOG = 1024
 _SWEEP_S = 1.0
 # A closing transport that cannot flush, because its peer does not read, is cut after this.
 _CLOSING_S = 10.0
@@ -93,7 +94,7 @@ class Listener:
         self._application: Application
 
     async def bind(self) -> None:
-        """Takes the port; nothing is accepted before ``run``.
+        """Takes the port. Peers that connect before ``run`` wait until then.
 
         Raises: ConfigError: the address cannot be used.
         """
@@ -101,10 +102,9 @@ class Listener:
         try:
             self._server = await asyncio.get_running_loop().create_server(
                 lambda: _Connection(self),
-                self.config.host or None,
-                self.config.port,
+                sock=_listening_socket(self.config.host, self.config.port),
                 ssl=self._tls,
-                backlog=1024,
+                backlog=_BACKLOG,
                 start_serving=False,
                 ssl_handshake_timeout=self.config.handshake_timeout_s if is_tls else None,
                 ssl_shutdown_timeout=_CLOSING_S if is_tls else None,
@@ -156,6 +156,8 @@ class Listener:
             logger.warning(
                 "%d connections still open after %g s are cut", len(self._connections), deadline_s
             )
+            for connection in list(self._connections):
+                connection.abort()
         self._has_drained.set()
 
     async def _sweep(self) -> None:
@@ -307,6 +309,18 @@ class _Connection(asyncio.Protocol):
 
     def _take_back(self, transport: asyncio.Transport, received: bytes) -> None:
         self._serve(self._listener.http1(b"", self._take_back), received)
+
+
+def _listening_socket(host: str, port: int) -> socket.socket:
+    if not host and socket.has_dualstack_ipv6():
+        sock = socket.create_server(
+            ("", port), family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=True
+        )
+    else:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        sock = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    sock.setblocking(False)
+    return sock
 
 
 def _path(line: bytes) -> bytes:
