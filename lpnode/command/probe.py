@@ -7,6 +7,7 @@ from fractions import Fraction
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from lpnode.errors import InvalidArgument, LpnodeError
 from lpnode.gateway.discover import (
@@ -32,10 +33,10 @@ def run(arguments: argparse.Namespace) -> int:
         uri = dial_uri(arguments.url)
         found = asyncio.run(get_orchestrator(uri, discovery_request(), timeout_s=arguments.timeout))
     except InvalidArgument as error:
-        errors.print(f"lpnode probe: {error}", markup=False)
+        errors.print(_shown(f"lpnode probe: {error}"))
         return 2
     except LpnodeError as error:
-        errors.print(f"lpnode probe: {type(error).__name__}: {error}", markup=False)
+        errors.print(_shown(f"lpnode probe: {type(error).__name__}: {error}"))
         return 1
     if arguments.json:
         print(json.dumps(network_capabilities([found]), indent=2))
@@ -49,13 +50,13 @@ def report(found: Discovered) -> RenderableType:
     parts: list[RenderableType] = [_summary(found), _models(found.info)]
     if found.info.hardware:
         parts.append(_hardware(found.info))
-    parts += [f"[red]fault[/]: {fault}" for fault in faults_of(found.info)]
+    parts += [Text("fault: ", "red") + _shown(fault) for fault in faults_of(found.info)]
     return Group(*parts)
 
 
 def _summary(found: Discovered) -> Table:
     info = found.info
-    table = Table(title=f"Node at {found.uri}", show_header=False, title_justify="left")
+    table = Table(title=_shown(f"Node at {found.uri}"), show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     recipient = info.ticket_params.recipient
@@ -77,7 +78,7 @@ def _summary(found: Discovered) -> Table:
         "capabilities": ", ".join(others),
     }
     for name, value in rows.items():
-        table.add_row(name, value)
+        table.add_row(name, _shown(value))
     return table
 
 
@@ -85,6 +86,7 @@ def _models(info: pb.OrchestratorInfo) -> Table:
     table = Table(title="Models", title_justify="left")
     for heading in ("pipeline", "model", "warm", "free", "in use", "runner", "price", "matches"):
         table.add_column(heading, overflow="fold")
+    without_price = "base" if info.HasField("price_info") else "free"
     prices = {(price.capability, price.constraint): price for price in info.capabilities_prices}
     for capability, constraints in sorted(info.capabilities.constraints.PerCapability.items()):
         for model_id, model in sorted(constraints.models.items()):
@@ -92,12 +94,12 @@ def _models(info: pb.OrchestratorInfo) -> Table:
             is_match = meets(demand_for(capability, model_id), info.capabilities)
             table.add_row(
                 pipeline_of(capability),
-                model_id,
+                _shown(model_id),
                 "yes" if model.warm else "no",
                 str(model.capacity),
                 str(model.capacityInUse),
-                model.runnerVersion or "none",
-                _price(price) if price else "base",
+                _shown(model.runnerVersion or "none"),
+                _price(price) if price else without_price,
                 "yes" if is_match else "[red]no[/]",
             )
     return table
@@ -109,13 +111,13 @@ def _hardware(info: pb.OrchestratorInfo) -> Table:
         table.add_column(heading, overflow="fold")
     for item in info.hardware:
         if not item.gpu_info:
-            table.add_row(item.pipeline, item.model_id, "none", "", "", "")
+            table.add_row(_shown(item.pipeline), _shown(item.model_id), "none", "", "", "")
         for index, gpu in sorted(item.gpu_info.items()):
             table.add_row(
-                item.pipeline,
-                item.model_id,
-                index,
-                gpu.name,
+                _shown(item.pipeline),
+                _shown(item.model_id),
+                _shown(index),
+                _shown(gpu.name),
                 f"{gpu.major}.{gpu.minor}",
                 f"{gpu.memory_free / _GIB:.1f} / {gpu.memory_total / _GIB:.1f} GiB",
             )
@@ -126,3 +128,8 @@ def _price(price: pb.PriceInfo) -> str:
     if price.pixelsPerUnit <= 0:
         return f"{price.pricePerUnit} / {price.pixelsPerUnit}"
     return f"{float(Fraction(price.pricePerUnit, price.pixelsPerUnit)):g} wei per unit"
+
+
+def _shown(text: str) -> Text:
+    """Text from a stranger: no markup in it counts, and nothing in it steers the terminal."""
+    return Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))

@@ -235,6 +235,12 @@ def test_prices_and_recipients_are_numbers_and_checksummed_text(capacity: Capaci
     }
 
 
+def shown(info: pb.OrchestratorInfo) -> str:
+    screen = io.StringIO()
+    Console(file=screen, width=140).print(report(Discovered("https://[::1]:1", info, 0.0123)))
+    return screen.getvalue()
+
+
 def test_a_report_shows_a_person_what_matters(capacity: Capacity) -> None:
     book = PriceBook(
         base={None: Fraction(1)}, models={None: {ModelKey(35, "noop"): Fraction(1, 4)}}
@@ -243,8 +249,18 @@ def test_a_report_shows_a_person_what_matters(capacity: Capacity) -> None:
     assert isinstance(reply, bytes)
     info = pb.OrchestratorInfo.FromString(reply)
     info.ClearField("auth_token")
-    screen = io.StringIO()
-    Console(file=screen, width=140).print(report(Discovered("https://asked:1", info, 0.0123)))
-    text = screen.getvalue()
+    text = shown(info)
     for words in ("12.3 ms", "noop", "0.25 wei per unit", "a GPU", "no auth token", "Auth token"):
         assert words in text
+    assert "Node at https://[::1]:1" in text
+
+
+def test_a_strangers_text_cannot_steer_the_terminal(capacity: Capacity) -> None:
+    info = sound_info(capacity)
+    info.capabilities.version = "\x1b[2J[red]9"
+    info.transcoder = "https://\x1b]0;title\x07:1/"
+    info.hardware[0].gpu_info["\x1b[31m"].name = "[/]"
+    text = shown(info)
+    assert "\x1b" not in text
+    assert "\x07" not in text
+    assert "[2J[red]9" in text
