@@ -158,13 +158,34 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
         yield stack
 
 
-@pytest.mark.parametrize("case", VECTORS["cases"], ids=lambda case: case["id"])
-async def test_the_data_plane_behaves_as_the_transcript(
-    case: dict[str, Any], stack: AsyncExitStack
-) -> None:
-    server = await stack.enter_async_context(TrickleServer(config_of(case)).listening())
+async def play(case: dict[str, Any], server: TrickleServer, stack: AsyncExitStack) -> None:
     for channel in case["channels"]:
         server.channels.create(channel["name"], channel["mime"])
     transcript = Transcript(server, stack)
     for step in case["steps"]:
         await transcript.play(step)
+
+
+@pytest.mark.parametrize("case", VECTORS["cases"], ids=lambda case: case["id"])
+async def test_the_data_plane_behaves_as_the_transcript(
+    case: dict[str, Any], stack: AsyncExitStack
+) -> None:
+    server = await stack.enter_async_context(TrickleServer(config_of(case)).listening())
+    await play(case, server, stack)
+
+
+# Interim responses, which the ordinary servers have no way to send, and only they.
+DATA_PLANE_ONLY = {"P02"}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [case for case in VECTORS["cases"] if case["id"] not in DATA_PLANE_ONLY],
+    ids=lambda case: case["id"],
+)
+async def test_the_ordinary_server_behaves_as_the_transcript(
+    case: dict[str, Any], stack: AsyncExitStack
+) -> None:
+    server = TrickleServer(config_of(case))
+    await stack.enter_async_context(server.behind_listener(data_plane=False))
+    await play(case, server, stack)

@@ -4,8 +4,11 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
-from lpnode.edge.trickle import TrickleConnection
+from lpnode.edge.listener import Listener, ListenerConfig
+from lpnode.edge.routes import ANY, Route, Router
+from lpnode.edge.trickle import TrickleConnection, TrickleRoutes
 from lpnode.trickle import Channels, TrickleConfig
 
 
@@ -36,6 +39,36 @@ class TrickleServer:
         )
         self.connections.append(connection)
         return connection
+
+    @asynccontextmanager
+    async def behind_listener(
+        self, *, data_plane: bool, tls: ssl.SSLContext | None = None
+    ) -> AsyncIterator["TrickleServer"]:
+        """The node's own listener; without the data plane its ordinary servers do trickle."""
+        route = Route(
+            path=f"{self.config.base_path}*",
+            handler=TrickleRoutes(self.channels).handle,
+            methods=ANY,
+            max_body_bytes=None,
+        )
+        listener = Listener(
+            ListenerConfig(host="127.0.0.1", port=0),
+            Router([route]),
+            tls=tls,
+            trickle=partial(TrickleConnection, self.channels, self.config) if data_plane else None,
+        )
+        await listener.bind()
+        self.port = listener.port
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(listener.run(), name="listener")
+            # It accepts from the task's first turns on.
+            for _ in range(3):
+                await asyncio.sleep(0)
+            try:
+                yield self
+            finally:
+                self.channels.close_all()
+                await listener.drain(0.02)
 
     @asynccontextmanager
     async def listening(self, tls: ssl.SSLContext | None = None) -> AsyncIterator["TrickleServer"]:
