@@ -233,7 +233,8 @@ void Demuxer::finish(Track& track, std::vector<AccessUnit>& units) {
       const H264Unit h264 = inspect_h264(pes.subspan(begin));
       AccessUnit unit = begin_unit(track, pts_ticks, dts_ticks);
       // The indicator alone is not trusted: some muxers set it on every picture.
-      unit.is_random_access = h264.is_idr || (track.is_random_access && h264.has_parameter_sets);
+      unit.is_random_access = h264.is_idr || h264.has_recovery_point ||
+                              (track.is_random_access && h264.has_parameter_sets);
       unit.storage = std::move(track.pes);
       unit.begin = begin;
       units.push_back(std::move(unit));

@@ -9,8 +9,10 @@ namespace {
 
 constexpr uint8_t kNalSlice = 1;
 constexpr uint8_t kNalIdr = 5;
+constexpr uint8_t kNalSei = 6;
 constexpr uint8_t kNalSps = 7;
 constexpr uint8_t kNalDelimiter = 9;
+constexpr size_t kSeiRecoveryPoint = 6;
 
 constexpr std::array<int, 13> kAdtsRates{96000, 88200, 64000, 48000, 44100, 32000, 24000,
                                          22050, 16000, 12000, 11025, 8000,  7350};
@@ -25,6 +27,32 @@ size_t find_nal(Bytes annexb, size_t from) {
     from = at - 1;
   }
   return annexb.size();
+}
+
+// A number written as a run of 255s and a last byte (ITU-T H.264, 7.3.2.3.1); moves `at` past it.
+size_t read_sei_number(Bytes sei, size_t& at) {
+  size_t number = 0;
+  while (at < sei.size()) {
+    const uint8_t byte = sei[at++];
+    number += byte;
+    if (byte != 0xFF) break;
+  }
+  return number;
+}
+
+// Whether one of the messages of an SEI NAL unit, given without its header, is a recovery point.
+// Sizes may be off by emulation prevention bytes; what follows in the unit is then not found.
+bool has_recovery_point(Bytes sei) {
+  constexpr size_t kTrailingBits = 1;
+  for (size_t at = 0; at + kTrailingBits < sei.size();) {
+    const size_t type = read_sei_number(sei, at);
+    if (type == kSeiRecoveryPoint) return true;
+    const size_t size = read_sei_number(sei, at);
+    if (size >= sei.size() - at) return false;
+    at += size;
+    if (sei[at] == 0x80) return false;  // trailing bits
+  }
+  return false;
 }
 
 }  // namespace
@@ -84,6 +112,10 @@ H264Unit inspect_h264(Bytes annexb) {
     if (is_first) unit.has_delimiter = type == kNalDelimiter;
     is_first = false;
     if (type == kNalSps) unit.has_parameter_sets = true;
+    if (type == kNalSei) {
+      const size_t next = find_nal(annexb, at);
+      unit.has_recovery_point |= has_recovery_point(annexb.subspan(at + 1, next - at - 1));
+    }
     if (type >= kNalSlice && type <= kNalIdr) {
       unit.is_idr = type == kNalIdr;
       break;
@@ -120,7 +152,9 @@ std::optional<OpusControlHeader> parse_opus_control(Bytes bytes) {
     if (at >= bytes.size()) return std::nullopt;
     at += 1 + size_t{bytes[at]};
   }
-  if (at > bytes.size() || packet_size > bytes.size() - at) return std::nullopt;
+  if (packet_size > kMaxOpusPacket || at > bytes.size() || packet_size > bytes.size() - at) {
+    return std::nullopt;
+  }
   return OpusControlHeader{.header_size = at, .packet_size = packet_size};
 }
 

@@ -13,6 +13,7 @@ struct H264Unit {
   bool has_delimiter = false;       // begins with an access unit delimiter
   bool has_parameter_sets = false;  // a sequence parameter set before the first slice
   bool is_idr = false;
+  bool has_recovery_point = false;  // SEI: pictures are right some frames after this one
 };
 
 [[nodiscard]] H264Unit inspect_h264(Bytes annexb);
@@ -25,6 +26,9 @@ struct AdtsHeader {
 
 // Nothing if the bytes are no ADTS header. At least 7 bytes.
 [[nodiscard]] std::optional<AdtsHeader> parse_adts(Bytes bytes);
+
+// RFC 6716, 3.4: at most 48 frames of 1275 bytes.
+inline constexpr size_t kMaxOpusPacket = 61'440;
 
 // opus_control_header() before each Opus packet. Source: Opus in TS, table 4-1.
 struct OpusControlHeader {

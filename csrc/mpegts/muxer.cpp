@@ -100,8 +100,8 @@ void Muxer::plan_tables_and_clock(PesPlan& plan) {
   if (plan.has_tables) last_tables_ticks_ = now;
 
   std::array<uint8_t, 1024> scratch;
-  if (!plan.is_video && plan.payload.size() > 60'000) {
-    throw InvalidArgument("an Opus packet has at most 60000 bytes");
+  if (!plan.is_video && plan.payload.size() > kMaxOpusPacket) {
+    throw InvalidArgument("an Opus packet has at most 61440 bytes");
   }
   plan.header_size = write_header(plan, scratch.data());
   size_t pes_size = plan.header_size + plan.payload.size();

@@ -152,6 +152,20 @@ def test_audio_that_is_not_opus_after_all_is_skipped() -> None:
     assert reader.counters.num_lost_units > 0
 
 
+def test_an_opus_packet_larger_than_opus_allows_is_skipped() -> None:
+    """So that nothing the writer refuses ever comes out of the reader."""
+    size = 70_000
+    body = b"\x7f\xe0" + b"\xff" * (size // 255) + bytes([size % 255]) + bytes(size)
+    pes = b"\0\0\1\xbd\0\0\x84\x80\x05\x21\0\1\0\1" + body
+    data = packets_of(with_sound())[0] + packets_of(with_sound())[1]
+    for n, begin in enumerate(range(0, len(pes) // 184 * 184, 184)):
+        flags = 0x41 if n == 0 else 0x01
+        data += bytes([0x47, flags, 0x01, 0x10 | n & 15]) + pes[begin : begin + 184]
+    reader = TransportStreamReader()
+    assert reader.feed(data) + reader.flush() == []
+    assert reader.counters.num_lost_units == 1
+
+
 def test_a_map_without_anything_usable_is_refused() -> None:
     data = packets_of(segments()[0])[0] + programme_map(b"\x81\xe1\x00\xf0\x00")
     with pytest.raises(DecodeError, match=r"neither H\.264, AAC nor Opus; types: 0x81"):

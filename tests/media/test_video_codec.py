@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from coded_streams import CodedVideo, h264, moving_picture, mux_by_ffmpeg, whip_segments
 
-from lpnode.errors import ConfigError, DecodeError, InvalidArgument
+from lpnode.errors import ConfigError, DecodeError, EncodeError, InvalidArgument
 from lpnode.media.decoder import DecoderConfig, VideoDecoder
 from lpnode.media.encoder import EncodedPacket, EncoderConfig, VideoEncoder
 from lpnode.media.frame import Colour, Frame, Matrix
@@ -355,3 +355,33 @@ def test_a_noop_round_trip_keeps_the_time_stamps_of_an_rtmp_stream() -> None:
     encoder = VideoEncoder(EncoderConfig(width=320, height=240))
     packets = [p for f in frames for p in encoder.encode(f.picture, f.pts_ticks, f.colour)]
     assert [p.pts_ticks for p in packets] == sorted(p.pts for p in video.packets)
+
+
+def test_a_stream_with_intra_refresh_recovers_from_a_loss_without_an_idr() -> None:
+    """Recovery points are random access points too."""
+    video = h264(90, gop=20, x264_params="intra-refresh=1")
+    assert sum(p.is_keyframe for p in video.packets) > 1
+    packets = list(video.packets)
+    idrs = [n for n, p in enumerate(packets) if 5 in _nal_types(bytes(p))]
+    assert idrs == [0]
+    reader, writer = TransportStreamReader(), TransportStreamWriter()
+    parts = [writer.video(p.pts, p.dts, p, is_key=p.is_keyframe) for p in packets]
+    units = [u for n, part in enumerate(parts) if n not in (30, 31) for u in reader.feed(part)]
+    shown = [f.pts_ticks // 3000 for f in decode(units)]
+    assert shown[:30] == list(range(30))
+    assert shown[-20:] == list(range(70, 90))
+    assert reader.counters.num_continuity_errors == 1
+
+
+def _nal_types(annexb: bytes) -> set[int]:
+    return {nal[0] & 0x1F for nal in annexb.split(b"\0\0\1")[1:] if nal}
+
+
+@pytest.mark.gpu
+def test_the_hardware_encoder_keeps_the_same_rules() -> None:
+    try:
+        packets = encode(VideoEncoder(EncoderConfig(width=512, height=512, codec="h264_nvenc")), 60)
+    except EncodeError as error:
+        pytest.skip(f"this device has no video encoder: {error}")
+    assert [p.pts_ticks for p in packets] == [n * 3750 for n in range(60)]
+    assert [p.pts_ticks for p in packets if p.is_key] == [0, 180_000]
