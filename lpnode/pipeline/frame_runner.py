@@ -34,6 +34,8 @@ class FrameRunner:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
+        self.has_failed = False
+        """Whether the latest ``Pipeline.run`` raised. May be read from any thread."""
 
     def run(self, tasks: Sequence[FrameTask]) -> list[Outcome]:
         """Converts, processes and converts back; at most ``spec.max_batch`` tasks.
@@ -54,8 +56,10 @@ class FrameRunner:
         try:
             results = self._pipeline.run(list(jobs.values()))
         except Exception as error:  # noqa: BLE001 - a pipeline's failure ends frames, not the thread
+            self.has_failed = True
             outcomes_of_run: list[Outcome] = [as_lpnode_error(error)] * len(jobs)
         else:
+            self.has_failed = False
             outcomes_of_run = [
                 self._finish(tasks[index], result)
                 for index, result in zip(jobs, results, strict=True)

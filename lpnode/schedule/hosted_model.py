@@ -33,16 +33,18 @@ class RestartConfig:
 
     load_timeout_s: float = 180.0
     max_restarts: int = 3
-    """More than these within ``window_s`` are final; the reference's worker process counts for its
-    whole life, which a node that runs for months cannot."""
+    """More than these within ``window_s`` and the model is given up; the reference's worker counts
+    for its whole life, which a node that runs for months cannot."""
     window_s: float = 3600.0
+    rest_s: float = 600.0
+    """How long a model that was given up stays so; the reference has its container replaced."""
     hang_s: float = 2.0
     """A call that has taken this long when a session complains counts as hung."""
     release_timeout_s: float = 0.5
     """How long closing a stream waits for the frame that is being processed."""
 
     def __post_init__(self) -> None:
-        for name in ("load_timeout_s", "window_s", "hang_s", "release_timeout_s"):
+        for name in ("load_timeout_s", "window_s", "rest_s", "hang_s", "release_timeout_s"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
         if self.max_restarts < 0:
@@ -131,20 +133,27 @@ class HostedModel:
     def suspect(self, stream: HostedStream, reason: str) -> None:
         """Hears that a session gave ``stream`` up, and decides whether the model is to blame."""
         self.forget(stream)
-        loaded = self._loaded
-        is_hung = loaded is not None and loaded.busy_for_s() >= self._config.hang_s
         stream.give_up(HostError(reason))
-        if is_hung or not self._streams:
+        loaded = self._loaded
+        if loaded is None:
+            return
+        is_hung = loaded.busy_for_s() >= self._config.hang_s
+        if is_hung or (loaded.has_failed and not self._streams):
             self._break(reason)
         else:
-            logger.warning("a stream of %s was given up, others go on: %s", self.model_id, reason)
+            logger.warning(
+                "a stream of %s was given up, the model stays: %s", self.model_id, reason
+            )
 
     async def run(self) -> None:
-        """Keeps the model alive until it is given up or the caller cancels."""
+        """Keeps the model alive until the caller cancels."""
         await self._is_wanted.wait()
         try:
-            while self.state is not ModelState.FAILED:
+            while True:
                 await self._live_once()
+                if self.state is ModelState.FAILED:
+                    await asyncio.sleep(self._config.rest_s)
+                    self._failures_s.clear()
         finally:
             if self.state is not ModelState.FAILED:
                 self._give_up("the node is shutting down")

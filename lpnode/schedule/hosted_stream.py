@@ -153,8 +153,9 @@ class HostedStream:
     def fail(self, reason: str) -> None:
         """Says that the session has given this stream up because no output came.
 
-        The model is restarted in the background, unless it visibly works for other sessions.
-        Source: live.md section 8.5.
+        The model is restarted in the background if it hangs, or fails and nobody else is on it.
+        The reference restarts its worker whatever the reason; here a stream whose own frames or
+        encoder are at fault must not cost others the model. Source: live.md section 8.5.
         """
         self._model.suspect(self, reason)
 

@@ -61,6 +61,11 @@ class LoadedModel:
         """Runs one frame of ``stream``. See ``HostedStream.process``."""
         return await self._thread.process(stream, task)
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the latest run of the pipeline raised."""
+        return self._runner.has_failed
+
     def busy_for_s(self) -> float:
         """Seconds the present call into the pipeline has taken so far."""
         return self._thread.busy_for_s()

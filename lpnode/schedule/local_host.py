@@ -100,7 +100,7 @@ class LocalHost:
     def watch(self, changed: Callable[[ModelStatus], None]) -> None:
         """Calls ``changed`` whenever a model enters another state, on the event loop.
 
-        A model that is ``FAILED`` stays so; its slots should no longer be offered.
+        A model that is ``FAILED`` takes no streams; its slots should not be offered meanwhile.
         """
         self._watchers.append(changed)
 

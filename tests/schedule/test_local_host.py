@@ -361,7 +361,9 @@ def test_a_device_is_named_as_torch_names_it(device: str) -> None:
         LocalHostConfig(device=device, models={})
 
 
-@pytest.mark.parametrize("setting", ["load_timeout_s", "window_s", "hang_s", "release_timeout_s"])
+@pytest.mark.parametrize(
+    "setting", ["load_timeout_s", "window_s", "rest_s", "hang_s", "release_timeout_s"]
+)
 def test_a_time_limit_is_positive(setting: str) -> None:
     with pytest.raises(ConfigError, match=f"{setting} must be positive, got 0"):
         RestartConfig(**{setting: 0})

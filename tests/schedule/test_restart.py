@@ -7,7 +7,7 @@ import threading
 import pytest
 from schedule.conftest import COLOUR, Direction, Hosting, frame, picture
 
-from lpnode.errors import HostError
+from lpnode.errors import HostError, LpnodeError
 from lpnode.pipeline.params import BaseParams
 from lpnode.schedule.hosted_model import ModelState, RestartConfig
 from lpnode.schedule.hosted_stream import HostedStream
@@ -28,6 +28,18 @@ async def hang(stream: HostedStream, direction: Direction, tasks: asyncio.TaskGr
     runs = direction.calls.count("run")
     tasks.create_task(stuck())
     await direction.until(lambda: direction.calls.count("run") > runs)
+
+
+async def break_it(host: LocalHost, direction: Direction, reason: str) -> HostedStream:
+    """Has the model fail on the frame of a stream, which then gives it up."""
+    stream = host.open_stream("directed", PARAMS)
+    await stream.wait_ready()
+    direction.run_errors = [ValueError("bad latent")]
+    with pytest.raises(HostError, match="bad latent"):
+        await stream.process(frame(0), picture(), COLOUR)
+    stream.fail(reason)
+    await stream.close()
+    return stream
 
 
 async def test_a_hung_model_is_restarted_without_waiting_for_the_hung_call(
@@ -102,18 +114,17 @@ async def test_the_call_that_hung_ends_its_thread_when_it_returns(
 
 
 async def test_a_restart_tells_its_count_time_and_the_newest_log_lines(
-    hosting: Hosting, direction: Direction
+    hosting: Hosting, direction: Direction, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "lpnode")
     logger = logging.getLogger("lpnode.pipeline.directed")
-    logging.getLogger("lpnode").setLevel(logging.INFO)
     async with hosting() as host:
-        stream = host.open_stream("directed", PARAMS)
-        await stream.wait_ready()
-        assert stream.last_restart is None
+        await host.wait_warm()
         for number in range(150):
             logger.info("line %d", number)
         logging.getLogger("lpnode.session").info("somebody's secret")
-        stream.fail("no output for 5 s")
+        broken = await break_it(host, direction, "no output for 5 s")
+        assert broken.last_restart is not None
         following = host.open_stream("directed", PARAMS)
         await following.wait_ready()
         restart = following.last_restart
@@ -125,25 +136,14 @@ async def test_a_restart_tells_its_count_time_and_the_newest_log_lines(
         assert restart.logs[-2].endswith("model directed failed: no output for 5 s")
 
 
-async def break_it(host: LocalHost, reason: str) -> None:
-    stream = host.open_stream("directed", PARAMS)
-    await stream.wait_ready()
-    stream.fail(reason)
-    await stream.close()
-
-
-async def test_the_fourth_failure_is_final(hosting: Hosting) -> None:
+async def test_a_model_that_failed_four_times_is_given_up(
+    hosting: Hosting, direction: Direction
+) -> None:
     async with hosting() as host:
         for count in (1, 2, 3):
-            await break_it(host, "no output")
-            await host.wait_warm()
-            following = host.open_stream("directed", PARAMS)
-            await following.wait_ready()
-            assert following.restart_count == count
-            await following.close()
-        late = host.open_stream("directed", PARAMS)
-        await late.wait_ready()
-        late.fail("no output again")
+            broken = await break_it(host, direction, "no output")
+            assert broken.restart_count == count
+        late = await break_it(host, direction, "no output again")
         with pytest.raises(HostError, match="no output again"):
             await late.wait_ready()
         with pytest.raises(HostError, match="is not available: no output again"):
@@ -157,9 +157,7 @@ async def test_whoever_watches_hears_of_every_state(hosting: Hosting, direction:
     seen: list[tuple[ModelState, int]] = []
     async with hosting(RestartConfig(max_restarts=1)) as host:
         host.watch(lambda status: seen.append((status.state, status.restart_count)))
-        stream = host.open_stream("directed", PARAMS)
-        await stream.wait_ready()
-        stream.fail("no output")
+        await break_it(host, direction, "no output")
     assert seen == [
         (ModelState.LOADING, 0),
         (ModelState.WARMING, 1),
@@ -168,11 +166,43 @@ async def test_whoever_watches_hears_of_every_state(hosting: Hosting, direction:
     ]
 
 
-async def test_failures_further_apart_than_the_window_are_forgiven(hosting: Hosting) -> None:
+async def test_a_model_that_was_given_up_comes_back_after_a_rest(
+    hosting: Hosting, direction: Direction
+) -> None:
+    states: asyncio.Queue[ModelState] = asyncio.Queue()
+    async with hosting(RestartConfig(max_restarts=0, rest_s=0.01)) as host:
+        await host.wait_warm()
+        host.watch(lambda status: states.put_nowait(status.state))
+        await break_it(host, direction, "no output")
+        expected = (ModelState.FAILED, ModelState.LOADING, ModelState.WARMING, ModelState.READY)
+        assert tuple([await states.get() for _ in expected]) == expected
+        stream = host.open_stream("directed", PARAMS)
+        await stream.wait_ready()
+
+
+async def test_a_stream_without_output_on_a_healthy_model_costs_nobody_the_model(
+    hosting: Hosting,
+) -> None:
+    async with hosting() as host:
+        for _ in range(5):
+            stream = host.open_stream("directed", PARAMS)
+            await stream.wait_ready()
+            with pytest.raises(LpnodeError):
+                await stream.process(frame(0), picture(64, 64), COLOUR)
+            stream.fail("no output for 5 s")
+            assert not stream.is_alive
+            await stream.close()
+        assert host.snapshot()[0].state is ModelState.READY
+        assert host.snapshot()[0].restart_count == 0
+
+
+async def test_failures_further_apart_than_the_window_are_forgiven(
+    hosting: Hosting, direction: Direction
+) -> None:
     now_s = [0.0]
     async with hosting(monotonic=lambda: now_s[0]) as host:
         for _ in range(6):
-            await break_it(host, "no output")
+            await break_it(host, direction, "no output")
             now_s[0] += 1201.0
         survivor = host.open_stream("directed", PARAMS)
         await survivor.wait_ready()
