@@ -53,12 +53,7 @@ def dial_uri(text: str) -> str:
         entry = f"{entry}:{DEFAULT_PORT}"
     if not entry.startswith("http"):
         entry = f"https://{entry}"
-    try:
-        parts = urlsplit(entry)
-        is_complete = bool(parts.hostname and parts.port) and parts.scheme in ("http", "https")
-    except ValueError:
-        is_complete = False
-    if not is_complete:
+    if not _has_port(entry):
         raise InvalidArgument(f"a node's address is https://host:port, got {text!r}")
     return entry
 
@@ -140,7 +135,7 @@ def faults_of(info: pb.OrchestratorInfo) -> list[str]:
     faults = []
     if not info.transcoder:
         faults.append("no transcoder URI: gateways send no work here")
-    elif not urlsplit(info.transcoder).port:
+    elif not _has_port(info.transcoder):
         faults.append(f"the transcoder URI {info.transcoder} has no port: gRPC cannot reach it")
     elif info.transcoder.endswith("/"):
         faults.append(f"the transcoder URI {info.transcoder} ends with a slash: payments miss it")
@@ -157,6 +152,15 @@ def faults_of(info: pb.OrchestratorInfo) -> list[str]:
     if info.HasField("price_info") and info.price_info.pixelsPerUnit == 0:
         faults.append("pixelsPerUnit is 0: the price cannot be used")
     return faults
+
+
+def _has_port(uri: str) -> bool:
+    """Whether gateways can dial it: http(s), a host, and a port that is written out."""
+    try:
+        parts = urlsplit(uri)
+        return parts.scheme in ("http", "https") and bool(parts.hostname and parts.port)
+    except ValueError:
+        return False
 
 
 async def _hang_up(channel: Channel) -> None:

@@ -159,6 +159,8 @@ def sound_info(capacity: Capacity) -> pb.OrchestratorInfo:
     [
         (lambda info: info.ClearField("transcoder"), "no transcoder"),
         (lambda info: setattr(info, "transcoder", "https://host"), "no port"),
+        (lambda info: setattr(info, "transcoder", "https://[host"), "no port"),
+        (lambda info: setattr(info, "transcoder", "https://host:99999"), "no port"),
         (lambda info: setattr(info, "transcoder", "https://host:1/"), "slash"),
         (lambda info: info.ClearField("capabilities"), "no capabilities"),
         (lambda info: info.capabilities.ClearField("constraints"), "no constraints"),
