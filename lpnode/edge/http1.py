@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 # Body bytes may come in before the handler of their head has started; they are not its head.
 _HEAD_SLACK_BYTES = 1 << 20
 # A peer that has closed its sending half still gets a short answer; a long one is not waited for.
-_HALF_CLOSED_S = 2.0
+_HALF_CLOSED_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class Http1Config:
     max_fields: int = 4096
     head_timeout_s: float = 30.0
     idle_timeout_s: float = 600.0
-    lingering_s: float = 5.0
+    lingering_s: float = 1.0
 
     def __post_init__(self) -> None:
         if self.max_head_bytes < 8192:
@@ -61,7 +61,7 @@ class Http1Server:
             lingering_time=config.lingering_s,
             auto_decompress=False,
             access_log=None,
-            logger=logger,
+            logger=_Demoted(logger, None),
         )
 
     def connection(self) -> "Http1Connection":
@@ -111,12 +111,13 @@ class Http1Server:
             connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         try:
             response = await self._handler(request)
-        except PeerGone as error:
-            raise ConnectionResetError(str(error)) from error
+        except PeerGone:
+            connection.abort()
+            return web.Response()  # there is nobody to send it to
         headers = CIMultiDict(response.headers)
         if isinstance(response.body, bytes):
             whole = web.Response(status=response.status, headers=headers, body=response.body)
-            if not incoming.content.is_eof():
+            if connection.is_draining or not incoming.content.is_eof():
                 whole.force_close()
             return whole
         return await self._stream(connection, incoming, response, response.body, headers)
@@ -132,7 +133,7 @@ class Http1Server:
         outgoing = web.StreamResponse(status=response.status, headers=headers)
         if incoming.version >= (1, 1):
             outgoing.enable_chunked_encoding()
-        else:
+        if connection.is_draining or incoming.version < (1, 1):
             outgoing.force_close()
         connection.is_streaming = True
         async with closing_body(body) as pieces:
@@ -145,6 +146,7 @@ class Http1Server:
                 except (ConnectionError, asyncio.CancelledError):
                     raise
                 except Exception:
+                    logger.exception("answer to %s broke off", connection.peer)
                     # The head is out: only a broken connection can say that the rest is missing.
                     connection.abort()
                     raise
@@ -167,6 +169,7 @@ class Http1Connection(asyncio.Protocol):
         self.peer = ""
         self.is_streaming = False
         self.is_reading = False
+        self.is_draining = False
         self._server = server
         self._inner = inner
         self._config = config
@@ -204,7 +207,8 @@ class Http1Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Keeps the connection for a moment if a short answer is on its way."""
         self._inner.eof_received()
-        if self._task is None or self.is_reading or self.is_streaming or self._is_refused:
+        has_request = self._task is not None or self._head_since is not None
+        if not has_request or self.is_reading or self.is_streaming or self._is_refused:
             return False
         loop = asyncio.get_running_loop()
         self._half_closed = loop.call_later(_HALF_CLOSED_S, self._transport.close)
@@ -230,8 +234,10 @@ class Http1Connection(asyncio.Protocol):
             self._refuse(b"408 Request Timeout")
 
     def drain(self) -> None:
-        """Closes now, or after the request that is being answered."""
-        self._inner.close()
+        """Closes now, or after the request that is arriving or being answered."""
+        self.is_draining = True
+        if self._task is None and self._head_since is None:
+            self._transport.close()
 
     def begin(self, task: asyncio.Task[object]) -> None:
         """A head is complete and its handler starts, as ``task``."""
@@ -259,6 +265,13 @@ class Http1Connection(asyncio.Protocol):
         self._is_refused = True
         self._head_since = None
         refuse(self._transport, status)
+
+
+class _Demoted(logging.LoggerAdapter[logging.Logger]):
+    """What aiohttp reports as errors is what peers do; our own failures are logged by us."""
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        super().log(logging.DEBUG, msg, *args, **kwargs)
 
 
 class _Body:
