@@ -2,6 +2,7 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/vector.h>
 
+#include "byte_view.h"
 #include "demuxer.h"
 #include "error_translator.h"
 #include "muxer.h"
@@ -11,23 +12,6 @@ using namespace nb::literals;
 using namespace lpnode::mpegts;
 
 namespace {
-
-// Any contiguous buffer, borrowed for the call; holding it keeps the memory while the GIL is free.
-class BorrowedBytes {
- public:
-  explicit BorrowedBytes(nb::handle object) {
-    if (PyObject_GetBuffer(object.ptr(), &view_, PyBUF_SIMPLE) != 0) throw nb::python_error();
-  }
-  BorrowedBytes(const BorrowedBytes&) = delete;
-  BorrowedBytes& operator=(const BorrowedBytes&) = delete;
-  ~BorrowedBytes() { PyBuffer_Release(&view_); }
-  [[nodiscard]] Bytes get() const {
-    return {static_cast<const uint8_t*>(view_.buf), static_cast<size_t>(view_.len)};
-  }
-
- private:
-  Py_buffer view_{};
-};
 
 nb::object write_planned(Muxer& muxer, const PesPlan& plan) {
   nb::object out = nb::steal(
@@ -85,11 +69,11 @@ NB_MODULE(mpegts, m) {
       .def(
           "feed",
           [](Demuxer& self, nb::handle data) {
-            const BorrowedBytes bytes(data);
+            const lpnode::ByteView view(data);
             std::vector<AccessUnit> units;
             {
               nb::gil_scoped_release unlocked;
-              self.feed(bytes.get(), units);
+              self.feed(view.bytes(), units);
             }
             return units;
           },
@@ -115,8 +99,8 @@ NB_MODULE(mpegts, m) {
       .def(
           "video",
           [](Muxer& self, int64_t pts, int64_t dts, nb::handle annexb, bool is_key) {
-            const BorrowedBytes bytes(annexb);
-            return write_planned(self, self.plan_video(pts, dts, bytes.get(), is_key));
+            const lpnode::ByteView view(annexb);
+            return write_planned(self, self.plan_video(pts, dts, view.bytes(), is_key));
           },
           "pts_ticks"_a, "dts_ticks"_a, "annexb"_a, "is_key"_a,
           nb::sig("def video(self, pts_ticks: int, dts_ticks: int, annexb: typing_extensions.Buffer, "
@@ -125,8 +109,8 @@ NB_MODULE(mpegts, m) {
       .def(
           "audio",
           [](Muxer& self, int64_t pts, nb::handle packet) {
-            const BorrowedBytes bytes(packet);
-            return write_planned(self, self.plan_audio(pts, bytes.get()));
+            const lpnode::ByteView view(packet);
+            return write_planned(self, self.plan_audio(pts, view.bytes()));
           },
           "pts_ticks"_a, "packet"_a,
           nb::sig("def audio(self, pts_ticks: int, packet: typing_extensions.Buffer) -> bytes"),

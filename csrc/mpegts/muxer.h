@@ -22,12 +22,12 @@ struct PesPlan {
   bool adds_trailing_zero = false;
   int64_t pts_ticks = 0;
   int64_t dts_ticks = 0;
-  std::optional<int64_t> pcr_ticks;
+  std::optional<int64_t> pcr_ticks = std::nullopt;
   size_t header_size = 0;   // PES header and what is put before the payload
   size_t stated_size = 0;   // PES_packet_length; 0: not stated
   size_t num_packets = 0;   // without tables
   size_t output_size = 0;   // bytes
-  Bytes payload;
+  Bytes payload = {};
 };
 
 // Time stamps are written as they are given, modulo 2^33: no offset, no rebasing. Nothing is held

@@ -223,3 +223,15 @@ def test_any_split_gives_the_same_units(sizes: list[int]) -> None:
 def test_noise_gives_nothing(noise: bytes) -> None:
     reader = TransportStreamReader()
     assert reader.feed(noise) + reader.flush() == []
+
+
+def test_video_may_move_to_another_pid() -> None:
+    """A new programme map in mid-stream; what was begun on the old PID is not lost."""
+    moved = [
+        p if pid_of(p) != 0x100 else bytes([p[0], p[1] & 0xE0 | 0x02]) + p[2:]
+        for p in packets_of(segments()[1])
+        if pid_of(p) != 0x1000
+    ]
+    new_map = programme_map(b"\x1b\xe2\x00\xf0\x00", version=1)
+    data = segments()[0] + moved[0] + new_map + b"".join(moved[1:])
+    assert [t // 3000 for t in Input().take(data)] == list(range(40))

@@ -196,24 +196,18 @@ def test_each_segment_can_be_decoded_alone_and_lasts_two_seconds() -> None:
     assert np.diff(starts) == pytest.approx(2.0, abs=1 / 24)
 
 
-def test_a_frame_leaves_before_the_next_one_comes() -> None:
-    """L17, for both ways of muxing: without the next frame, the segment's end, or a time-out."""
+@pytest.mark.parametrize("is_by_ffmpeg", [True, False], ids=["ffmpeg muxer", "own muxer"])
+def test_a_frame_leaves_before_the_next_one_comes(is_by_ffmpeg: bool) -> None:
+    """L17: without the next frame, the end of the segment, or a time-out."""
     video = h264(24, fps=20)
+    data = mux_by_ffmpeg(video) if is_by_ffmpeg else b"".join(whip_segments(video))
+    begins = [i for i in range(0, len(data), 188) if data[i + 1 : i + 3] == b"\x41\x00"]
     path = NoopPath()
-    for segment in whip_segments(video):
-        reader = TransportStreamReader()
-        begins = [i for i in range(0, len(segment), 188) if segment[i + 1 : i + 3] == b"\x41\x00"]
-        tables = segment[: begins[0]]
-        for begin, end in zip(begins, [*begins[1:], len(segment)], strict=True):
-            (unit,) = reader.feed(tables + segment[begin:end])
-            out = path.take(tables + segment[begin:end])
-            tables = b""
-            (written,) = TransportStreamReader().feed(_with_tables(path, out))
-            assert written.pts_ticks == unit.pts_ticks
-
-
-def _with_tables(path: NoopPath, out: bytes) -> bytes:
-    return path.segments[0][: 2 * 188] + out
+    path.take(data[: begins[0]])
+    for packet, begin, end in zip(video.packets, begins, [*begins[1:], len(data)], strict=True):
+        written = path.take(data[begin:end])
+        (unit,) = TransportStreamReader().feed(path.segments[0][: 2 * 188] + written)
+        assert unit.pts_ticks == packet.pts
 
 
 def test_a_new_input_size_keeps_the_output_size() -> None:
