@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 failed, 2 a setting or argument that cannot be used, 130 i
 """
 
 import argparse
+import asyncio
 import os
 import sys
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LpnodeError as error:
         print(f"lpnode: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
 
 
@@ -107,7 +108,6 @@ def _add_demo(commands: "_Commands[argparse.ArgumentParser]") -> None:
         ),
     )
     demo.add_argument("--output", type=Path, default=Path("lpnode-demo"), help="folder to write")
-    demo.add_argument("--model", default="edge-style", help="model to ask for (%(default)s)")
     demo.add_argument("--duration", type=float, default=10.0, help="seconds (%(default)s)")
     demo.add_argument("--size", type=_size, default=(1280, 720), help="WxH of the input (1280x720)")
     demo.add_argument("--fps", type=int, default=30, help="input frame rate (%(default)s)")

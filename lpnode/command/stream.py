@@ -5,7 +5,7 @@ import asyncio
 import contextlib
 import json
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,6 +17,7 @@ from lpnode.command.stream_report import StreamReport, progress_line, report_of
 from lpnode.errors import ConfigError, InvalidArgument
 from lpnode.gateway.discover import dial_uri
 from lpnode.gateway.file_input import FileInput
+from lpnode.gateway.live_client import first_cause
 from lpnode.gateway.live_stream import LiveStream, StreamPlan, Update
 from lpnode.gateway.media_input import MediaInput
 from lpnode.gateway.output_reader import ReadKey
@@ -62,19 +63,25 @@ async def _stream(
 
     stream = LiveStream(plan, media, read_key=read_key, file=file, on_event=show_event)
     with stopped_by_signals(stream), console.status("starting") as status:
-        async with asyncio.TaskGroup() as tasks:
-
-            async def show_progress() -> None:
-                while True:
-                    await asyncio.sleep(_PROGRESS_S)
-                    status.update(progress_line(stream))
-
-            progress = tasks.create_task(show_progress(), name="stream progress")
-            try:
-                await stream.run()
-            finally:
-                progress.cancel()
+        await run_shown(stream, status.update)
     return report_of(plan, stream)
+
+
+async def run_shown(stream: LiveStream, show: Callable[[str], None]) -> None:
+    """Runs the stream and gives ``show`` a line on it twice a second. Raises: as the stream."""
+
+    async def show_progress() -> None:
+        while True:
+            await asyncio.sleep(_PROGRESS_S)
+            show(progress_line(stream))
+
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            progress = tasks.create_task(show_progress(), name="stream progress")
+            await stream.run()
+            progress.cancel()
+    except BaseExceptionGroup as group:
+        raise first_cause(group) from None
 
 
 @contextmanager
@@ -97,8 +104,6 @@ def stopped_by_signals(stream: LiveStream) -> Iterator[None]:
         loop.add_signal_handler(number, ask)
     try:
         yield
-    except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
     finally:
         for number in signals:
             loop.remove_signal_handler(number)

@@ -1,0 +1,52 @@
+"""``lpnode serve``: the node, until SIGTERM or Ctrl-C."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Mapping, Sequence
+
+import uvloop
+
+from lpnode.config import SERVE_FLAGS, NodeConfig, node_config, read_settings
+from lpnode.errors import LpnodeError
+from lpnode.log import configure_logging
+
+_log = logging.getLogger(__name__)
+
+
+def run(words: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Serves until it is told to end and everything has drained.
+
+    Args: words: flags as on the command line; environment: where ``LP_*`` are looked up.
+    Raises: ConfigError: a setting, an address or a model that cannot be used.
+    """
+    settings = read_settings(SERVE_FLAGS, words, environment)
+    config = node_config(settings)
+    configure_logging(config.log)
+    for name, value in settings.masked().items():
+        _log.info("%s = %s (%s)", name, value, settings.origin(name))
+    for origin in settings.unused():
+        _log.warning("%s means nothing on this node and is ignored", origin)
+    if not config.operator.is_loopback:
+        _log.warning("the operator port %s can be reached from outside", config.operator)
+    if "//0.0.0.0" in config.service_uri:
+        _log.warning("gateways cannot dial the service address %s", config.service_uri)
+    uvloop.run(_serve(config))
+    return 0
+
+
+async def _serve(config: NodeConfig) -> None:
+    # Loads torch and codecs, seconds that a mistake in the settings should not cost.
+    from lpnode.gateway.live_client import first_cause
+    from lpnode.node import Node
+
+    node = Node(config)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, node.stop)
+    try:
+        await node.run()
+    except BaseExceptionGroup as group:
+        cause = first_cause(group)
+        # An expected failure is one line; anything else keeps its traceback.
+        raise cause if isinstance(cause, LpnodeError) else group from None
