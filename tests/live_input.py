@@ -43,6 +43,7 @@ def h264_input(
     height: int = 360,
     first_frame: int = 0,
     has_audio: bool = False,
+    has_video: bool = True,
 ) -> Iterator[InputFrame]:
     """Frames of one stream, a segment for each ``gop`` frames, each segment by a new muxer."""
     codec = av.CodecContext.create("libx264", "w")
@@ -64,9 +65,11 @@ def h264_input(
         starts_segment = (number - first_frame) % gop == 0
         if starts_segment:
             frame.pict_type = PictureType.I
-            writer = TransportStreamWriter(opus_channels=1 if has_audio else 0)
+            writer = TransportStreamWriter(has_video=has_video, opus_channels=1 if has_audio else 0)
         [packet] = codec.encode(frame)
-        data = writer.video(frame.pts, frame.pts, packet, is_key=packet.is_keyframe)
+        data = b""
+        if has_video:
+            data = writer.video(frame.pts, frame.pts, packet, is_key=packet.is_keyframe)
         while has_audio and next_audio_ticks < frame.pts + 90_000 // fps:
             data += writer.audio(next_audio_ticks, OPUS_SILENCE)
             next_audio_ticks += OPUS_TICKS

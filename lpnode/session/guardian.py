@@ -94,12 +94,23 @@ class Guardian:
             ready_s=stream.ready_at_s,
             last_params_update_s=vitals.params_updated_s,
             last_input_s=vitals.last_input_s,
-            last_output_s=vitals.last_output_s,
+            last_output_s=self._output_expected_since_s(),
             last_error_s=vitals.last_error_s,
             last_restart_s=vitals.last_restart_s,
             input_fps=vitals.input_rate.fps,
             inference_fps=vitals.output_rate.fps,
         )
+
+    def _output_expected_since_s(self) -> float | None:
+        """The last output, or the first input after it if that came later.
+
+        The rules compare the ages of input and output once a second. Taken literally, they would
+        find an output too old in the instant after a pause of the input has ended.
+        """
+        vitals = self._vitals
+        if vitals.last_output_s is None or vitals.unanswered_since_s is None:
+            return vitals.last_output_s
+        return max(vitals.last_output_s, vitals.unanswered_since_s)
 
     def _idle_s(self, now_s: float) -> float:
         last_s = self._vitals.last_input_s

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -100,7 +100,6 @@ class LiveSession:
         self._config = config
         self._clock = clock
         self._metrics = metrics
-        self._params = params
         self._stopping = asyncio.Event()
         self._stream = host.open_stream(job.model_id, params)
         # Readers are attached before the answer is sent, at seq 0: nothing sent early is missed.
@@ -126,6 +125,16 @@ class LiveSession:
     def state(self) -> SessionState:
         """Health as of the last tick. Source: live.md section 8.4."""
         return self._guardian.state
+
+    @property
+    def params(self) -> BaseParams:
+        """The full set in force."""
+        return self._stream.params
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the pipeline takes frames; false during loads and reloads."""
+        return self._stream.is_ready
 
     def stop(self, reason: StopReason) -> None:
         """Begins the stop; the first reason counts."""
@@ -172,7 +181,7 @@ class LiveSession:
             subscriber=self._input,
             publisher=LocalPublisher(self._channels.subscribe),
             stream=self._stream,
-            ingest=Ingest(max_framerate=self._params.max_framerate),
+            ingest=Ingest(max_framerate=self._stream.params.max_framerate),
             output=Output(*self._stream.output_size),
             decode_thread=decode_thread,
             encode_thread=encode_thread,
@@ -186,31 +195,34 @@ class LiveSession:
             def spawn(name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
                 return tasks.create_task(work, name=f"session {self.id} {name}")
 
-            receive = spawn("receive", self._until(StopReason.INPUT_ENDED, stages.receive()))
+            receive = spawn("receive", self._until(StopReason.INPUT_ENDED, stages.receive))
             flow = [
                 receive,
                 spawn("decode", stages.decode()),
                 spawn("infer", stages.infer()),
                 spawn("encode", stages.encode()),
-                spawn("send", self._until(StopReason.OUTPUT_CLOSED, stages.send())),
+                spawn("send", self._until(StopReason.OUTPUT_CLOSED, stages.send)),
             ]
             rest = [
-                spawn("control", self._until(StopReason.CONTROL_ENDED, self._control.read())),
+                spawn("control", self._until(StopReason.CONTROL_ENDED, self._control.read)),
                 spawn("update", self._control.apply()),
                 spawn("guard", self._guard()),
             ]
             await self._stopping.wait()
             receive.cancel()
+            stages.end_input()
             if self.stop_reason not in _WITHOUT_FLUSH:
-                # The end of ``receive`` runs through the stages and takes the last frames along.
+                # The end of the input runs through the stages and takes the last frames along.
                 await asyncio.wait(flow, timeout=self._config.flush_s)
             for task in (*flow, *rest):
                 task.cancel()
 
-    async def _until(self, reason: StopReason, work: Coroutine[Any, Any, None]) -> None:
+    async def _until(
+        self, reason: StopReason, work: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
         """Runs ``work``; the session stops when it ends, or meets the end of its channel."""
         try:
-            await work
+            await work()
         except EndOfChannel:
             _log.debug("%s", reason)
         self.stop(reason)
@@ -223,6 +235,8 @@ class LiveSession:
             reason = self._guardian.tick()
             if reason is not None:
                 self.stop(reason)
+            elif self._channels.subscribe.is_closed:
+                self.stop(StopReason.OUTPUT_CLOSED)
             await asyncio.sleep(self._config.tick_s)
 
     def _failed(self, reason: StopReason, group: BaseExceptionGroup[Exception]) -> None:

@@ -134,6 +134,10 @@ class Stages:
         self._num_superseded = metrics.frames.labels("superseded")
         self._num_sent = metrics.frames.labels("sent")
 
+    def end_input(self) -> None:
+        """Makes the stages wind down one after the other, even if ``receive`` never began."""
+        self._unread.close()
+
     async def receive(self) -> None:
         """Hands the pieces of the input channel on as they arrive; ``b""`` ends a segment."""
         try:

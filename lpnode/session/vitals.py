@@ -43,8 +43,8 @@ class Vitals:
     output_rate: FrameRate = field(init=False)
     last_input_s: float | None = None
     last_output_s: float | None = None
-    ready_s: float | None = None
-    """When the pipeline became ready the last time; None while it is not."""
+    unanswered_since_s: float | None = None
+    """When the first input after the last output came; None if there was none since."""
     params_updated_s: float | None = None
     params: Mapping[str, Any] | None = None
     """The newest full parameter set, as the gateway sent it."""
@@ -66,11 +66,14 @@ class Vitals:
     def saw_input(self, now_s: float) -> None:
         """A frame of the input passed the frame-rate cap."""
         self.last_input_s = now_s
+        if self.unanswered_since_s is None:
+            self.unanswered_since_s = now_s
         self.input_rate.count()
 
     def saw_output(self, now_s: float) -> None:
         """The pipeline finished a frame; loading frames do not count."""
         self.last_output_s = now_s
+        self.unanswered_since_s = None
         self.output_rate.count()
 
     def saw_params(self, params: Mapping[str, Any], now_s: float) -> None:
@@ -87,7 +90,7 @@ class Vitals:
 
     def saw_restart(self, logs: list[str], count: int, now_s: float) -> None:
         """The pipeline was restarted: what was measured of the old one no longer counts."""
-        self.last_output_s = None
+        self.last_output_s = self.unanswered_since_s = None
         self.output_rate = FrameRate(now_s)
         self.last_error = self.last_error_s = None
         self.error_is_news = False
