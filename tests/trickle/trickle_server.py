@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
+from lpnode.edge.http1 import Http1Config
 from lpnode.edge.listener import Listener, ListenerConfig
 from lpnode.edge.routes import ANY, Route, Router
 from lpnode.edge.trickle import TrickleConnection, TrickleRoutes
@@ -52,7 +53,7 @@ class TrickleServer:
             max_body_bytes=None,
         )
         listener = Listener(
-            ListenerConfig(host="127.0.0.1", port=0),
+            ListenerConfig(host="127.0.0.1", port=0, http1=Http1Config(lingering_s=0.1)),
             Router([route]),
             tls=tls,
             trickle=partial(TrickleConnection, self.channels, self.config) if data_plane else None,
