@@ -3,10 +3,13 @@
 import av
 import numpy as np
 import pytest
+import torch
 
+from lpnode._native import effect
 from lpnode.errors import InvalidArgument
 from lpnode.media.encoder import EncoderConfig, VideoEncoder
-from lpnode.media.frame import Colour, Matrix
+from lpnode.media.frame import Colour, Frame, Matrix
+from lpnode.media.tensor import cover_crop, to_frame, to_tensor
 from lpnode.media.test_source import MAX_FRAME_NUMBER, MovingPicture, read_mark
 
 NUMBERS = [0, 1, 77, 12_345, 9_999_999, MAX_FRAME_NUMBER]
@@ -65,6 +68,38 @@ def test_the_number_survives_posterising_outlines_and_low_bit_rate() -> None:
     source = MovingPicture()
     pictures = [stylised(covered(source.draw(n), 512, 512)) for n in NUMBERS]
     assert [read_mark(p) for p in coded(pictures, bitrate_bps=300_000)] == NUMBERS
+
+
+@pytest.mark.parametrize(
+    "style",
+    [
+        {},
+        {"levels": 2},
+        {"threshold": 0.02, "softness": 0.001},
+        {"tint": (0.3, 0.6, 1.0), "ink": (1.0, 0.2, 0.2)},
+        {"tint": (0.25, 0.3, 0.2), "strength": 0.5},
+        {"ink": (1.0, 1.0, 1.0), "levels": 3},
+    ],
+)
+def test_the_number_survives_the_edge_style_effect(style: dict[str, object]) -> None:
+    source, colour = MovingPicture(), Colour(Matrix.BT601, False)
+    crop = cover_crop(1280, 720, 512, 512)
+    tensor, drawn = torch.empty(3, 512, 512), torch.empty(3, 512, 512)
+    defaults = {
+        "strength": 1.0,
+        "threshold": 0.12,
+        "softness": 0.12,
+        "levels": 6,
+        "tint": (1.0, 1.0, 1.0),
+        "ink": (0.05, 0.05, 0.1),
+    }
+    pictures = []
+    for number, picture in zip(NUMBERS, coded([source.draw(n) for n in NUMBERS]), strict=True):
+        to_tensor(Frame(picture, number, colour), tensor, crop, (0.0, 1.0))
+        effect.edge_style(tensor, drawn, **(defaults | style))
+        pictures.append(av.VideoFrame(512, 512, "yuv420p"))
+        to_frame(drawn, pictures[-1], colour, (0.0, 1.0))
+    assert [read_mark(p) for p in coded(pictures)] == NUMBERS
 
 
 def test_the_number_survives_inversion() -> None:
