@@ -1,4 +1,4 @@
-// The reference of the three paths: the same fixed-point steps, one value at a time.
+// The reference of the three paths: the same fixed-point steps in plain C++.
 #include <algorithm>
 
 #include "media/half_float.h"
@@ -8,64 +8,97 @@ namespace lpnode::media {
 namespace {
 
 // (a * b) / 32768, rounded.
-inline int multiply_q15(int a, int b) { return (a * b + 0x4000) >> 15; }
+inline int multiply_q15(int16_t a, int16_t b) { return (a * b + 0x4000) >> 15; }
 
-void mix_row(const uint8_t* upper, const uint8_t* lower, int step, int count, int weight, int offset,
-             int16_t* out) {
+template <int step>
+void mix_row(const uint8_t* upper, const uint8_t* lower, int count, int16_t weight, int16_t offset,
+             int16_t* __restrict out) {
   for (int i = 0; i < count; ++i) {
-    const int above = upper[i * step], below = lower[i * step];
-    out[i] = static_cast<int16_t>((above - offset) * 128 +
-                                  multiply_q15((below - above) * 128, weight));
+    const auto change = static_cast<int16_t>((lower[i * step] - upper[i * step]) * 128);
+    out[i] = static_cast<int16_t>((upper[i * step] - offset) * 128 + multiply_q15(change, weight));
   }
   out[count] = out[count - 1];
 }
 
-inline int sample(const int16_t* row, const ColumnTables& columns, int i) {
-  const int16_t* pair = row + columns.first[i];
-  return pair[0] + multiply_q15(pair[1] - pair[0], columns.weight[i]);
+// Samples are picked for a block of outputs before they are coloured: picking is scalar, and the loops
+// over a whole block are left to the compiler to vectorise.
+constexpr int kBlock = 64;
+
+struct Samples {
+  int16_t left[kBlock], right[kBlock];
+  int16_t mixed[kBlock];
+};
+
+void sample(const int16_t* row, const ColumnTables& columns, int first, int count, Samples& out) {
+  for (int i = 0; i < count; ++i) {
+    const int16_t* pair = row + columns.first[first + i];
+    out.left[i] = pair[0];
+    out.right[i] = pair[1];
+  }
+  const int16_t* weight = columns.weight + first;
+  for (int i = 0; i < count; ++i) {
+    const auto change = static_cast<int16_t>(out.right[i] - out.left[i]);
+    out.mixed[i] = static_cast<int16_t>(out.left[i] + multiply_q15(change, weight[i]));
+  }
 }
 
 inline void store(float value, float* out) { *out = value; }
 inline void store(float value, Half* out) { *out = to_half(value); }
 
+// levels: 10.6 fixed point, not yet clamped.
 template <typename Out>
-void emit(int level, const YuvToRgbTables& t, Out* out) {
-  store(static_cast<float>(std::clamp(level, 0, 255 * 64)) * t.scale + t.offset, out);
+void emit(const int* levels, int count, float scale, float offset, Out* out) {
+  for (int i = 0; i < count; ++i) {
+    int level = levels[i] > 0 ? levels[i] : 0;
+    level = level < 255 * 64 ? level : 255 * 64;
+    store(static_cast<float>(level) * scale + offset, out + i);
+  }
+}
+
+template <typename Out>
+void convert_block(const YuvToRgbTables& t, const MixedRow& row, int first, int count,
+                   ptrdiff_t plane, Out* red) {
+  Samples luma, u, v;
+  sample(row.y, t.luma_columns, first, count, luma);
+  sample(row.u, t.chroma_columns, first, count, u);
+  sample(row.v, t.chroma_columns, first, count, v);
+  int levels[3][kBlock];
+  for (int i = 0; i < count; ++i) {
+    const int16_t u_in = u.mixed[i], v_in = v.mixed[i];
+    const int y = multiply_q15(luma.mixed[i], t.colour.luma);
+    levels[0][i] = y + multiply_q15(v_in, t.colour.red_v);
+    levels[1][i] =
+        y - multiply_q15(u_in, t.colour.green_u) - multiply_q15(v_in, t.colour.green_v);
+    levels[2][i] = y + u_in + multiply_q15(u_in, t.colour.blue_u);
+  }
+  for (int colour = 0; colour < 3; ++colour)
+    emit(levels[colour], count, t.scale, t.offset, red + colour * plane + first);
 }
 
 template <typename Out>
 void convert(const YuvToRgbTables& t, const YuvView& source, Out* out) {
   MixedRow row;
   const ptrdiff_t plane = ptrdiff_t{t.width} * t.height;
-  const bool is_nv12 = source.v == nullptr;
-  const int chroma_step = is_nv12 ? 2 : 1;
-  const uint8_t* v_plane = is_nv12 ? source.u + 1 : source.v;
-  const ptrdiff_t v_pitch = is_nv12 ? source.u_pitch_bytes : source.v_pitch_bytes;
   const ColumnSpan luma = t.luma_columns.span, chroma = t.chroma_columns.span;
   for (int line = 0; line < t.height; ++line) {
     const RowTap y = t.luma_rows[line], c = t.chroma_rows[line];
-    const auto at = [](const uint8_t* base, ptrdiff_t pitch, int y_row, int column) {
-      return base + y_row * pitch + column;
-    };
-    const int skip = chroma.first * chroma_step;
-    mix_row(at(source.y, source.y_pitch_bytes, y.upper, luma.first),
-            at(source.y, source.y_pitch_bytes, y.lower, luma.first), 1, luma.count, y.weight,
-            t.luma_offset, row.y);
-    mix_row(at(source.u, source.u_pitch_bytes, c.upper, skip),
-            at(source.u, source.u_pitch_bytes, c.lower, skip), chroma_step, chroma.count, c.weight,
-            128, row.u);
-    mix_row(at(v_plane, v_pitch, c.upper, skip), at(v_plane, v_pitch, c.lower, skip), chroma_step,
-            chroma.count, c.weight, 128, row.v);
-    Out* red = out + ptrdiff_t{line} * t.width;
-    for (int i = 0; i < t.width; ++i) {
-      const int luma_level = multiply_q15(sample(row.y, t.luma_columns, i), t.colour.luma);
-      const int u = sample(row.u, t.chroma_columns, i);
-      const int v = sample(row.v, t.chroma_columns, i);
-      emit(luma_level + multiply_q15(v, t.colour.red_v), t, red + i);
-      emit(luma_level - multiply_q15(u, t.colour.green_u) - multiply_q15(v, t.colour.green_v), t,
-           red + plane + i);
-      emit(luma_level + u + multiply_q15(u, t.colour.blue_u), t, red + 2 * plane + i);
+    const uint8_t* y_plane = source.y + luma.first;
+    mix_row<1>(y_plane + y.upper * source.y_pitch_bytes, y_plane + y.lower * source.y_pitch_bytes,
+               luma.count, y.weight, t.luma_offset, row.y);
+    const ptrdiff_t u_pitch = source.u_pitch_bytes, v_pitch = source.v_pitch_bytes;
+    if (source.v == nullptr) {
+      const uint8_t* uv = source.u + 2 * chroma.first;
+      const uint8_t *upper = uv + c.upper * u_pitch, *lower = uv + c.lower * u_pitch;
+      mix_row<2>(upper, lower, chroma.count, c.weight, 128, row.u);
+      mix_row<2>(upper + 1, lower + 1, chroma.count, c.weight, 128, row.v);
+    } else {
+      const uint8_t *u = source.u + chroma.first, *v = source.v + chroma.first;
+      mix_row<1>(u + c.upper * u_pitch, u + c.lower * u_pitch, chroma.count, c.weight, 128, row.u);
+      mix_row<1>(v + c.upper * v_pitch, v + c.lower * v_pitch, chroma.count, c.weight, 128, row.v);
     }
+    Out* red = out + ptrdiff_t{line} * t.width;
+    for (int first = 0; first < t.width; first += kBlock)
+      convert_block(t, row, first, std::min(kBlock, t.width - first), plane, red);
   }
 }
 
