@@ -1,4 +1,7 @@
-"""Frame conversion against PyAV with torch: CPU time, one thread, 24 rotating pictures.
+"""Frame conversion against PyAV with torch: CPU time, one thread, rotating inputs.
+
+In: 24 decoded pictures, as a codec's pool has them. Out: 4 tensors, as a pipeline reuses its
+buffers.
 
 "Usual in": ``to_ndarray(rgb24)``, float, ``F.interpolate``; "usual out": clamp, byte, HWC,
 ``from_ndarray`` and ``reformat``. Both give (3, 512, 512) in -1..1 and take it back to yuv420p.
@@ -110,7 +113,7 @@ def bench_picture_to_tensor(benchmark: BenchmarkFixture, crop: str, dtype: str, 
 def bench_tensor_to_picture(benchmark: BenchmarkFixture, dtype: str, way: str) -> None:
     benchmark.group = f"512x512 {dtype} tensor to picture"
     whole = Crop(0, 0, SIZE, SIZE)
-    sources = [usual_in(p, whole, DTYPES[dtype]) for p in pictures(SIZE, SIZE)]
+    sources = [usual_in(p, whole, DTYPES[dtype]) for p in pictures(SIZE, SIZE, count=4)]
     next_tensor = cycle(sources).__next__
     target = av.VideoFrame(SIZE, SIZE, "yuv420p")
     convert: Callable[[torch.Tensor], av.VideoFrame]

@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "effect/edge_style_rows.h"
+#include "effect/edge_style_paths.h"
 #include "error.h"
 
 namespace lpnode::effect {

@@ -4,15 +4,9 @@
 
 #include <cstddef>
 
-#include "effect/edge_style.h"
+#include "effect/edge_style_paths.h"
 
 namespace lpnode::effect {
-
-void edge_style_portable(const EdgeStyle& style, int width, int height, const float* frame,
-                         float* out) noexcept;
-void edge_style_avx2(const EdgeStyle& style, int width, int height, const float* frame,
-                     float* out) noexcept;
-
 namespace {
 
 // One row of luma with a repeated pixel at either end.
