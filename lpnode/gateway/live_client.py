@@ -9,6 +9,7 @@ import logging
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,7 @@ import aiohttp
 
 from lpnode.errors import (
     ChannelError,
+    ConfigError,
     EndOfChannel,
     LpnodeError,
     NoSuchChannel,
@@ -29,13 +31,27 @@ from lpnode.trickle.remote import RemotePublisher, RemoteSegment, RemoteSubscrib
 
 _log = logging.getLogger(__name__)
 
-KEEP_ALIVE_S = 10.0
-EVENT_GAP_S = 30.0
-MAX_IN_FLIGHT = 3
-MAX_FAILED_SEGMENTS = 7
-MAX_EVENT_BYTES = 1 << 20
-_DRAIN_S = 5.0
-_MPEG_TS = "video/MP2T"
+_MAX_EVENT_BYTES = 1 << 20
+# Gateways label whatever they publish so.
+_MIME = "video/MP2T"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveClientConfig:
+    """How patient a gateway is. Source: live.md section 11.1; trickle.md section 19.1."""
+
+    keep_alive_s: float = 10.0
+    event_gap_s: float = 30.0
+    """Longest time without an event, looked at every ``keep_alive_s``."""
+    max_in_flight: int = 3
+    """Input segments begun and not yet answered."""
+    max_failed_segments: int = 7
+    drain_s: float = 5.0
+    """How long output may take to end after the input did; a gateway does not wait at all."""
+
+    def __post_init__(self) -> None:
+        if min(self.keep_alive_s, self.event_gap_s, self.drain_s) <= 0 or self.max_in_flight < 1:
+            raise ConfigError(f"times and max_in_flight must be positive, got {self}")
 
 
 class LiveClient:
@@ -52,9 +68,11 @@ class LiveClient:
         pieces: LosslessMailbox[SegmentPiece],
         on_output: Callable[[bytes], Awaitable[None]],
         on_event: Callable[[Mapping[str, Any]], None],
+        config: LiveClientConfig | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``pieces`` ends the job when it is closed; ``on_output`` gets the bytes as they come."""
+        self._config = config or LiveClientConfig()
         self._job = job
         self._pieces = pieces
         self._on_output = on_output
@@ -79,7 +97,7 @@ class LiveClient:
         """
         try:
             async with self._trickle_http() as http, asyncio.TaskGroup() as tasks:
-                self._control = RemotePublisher(self._job.control_url, _MPEG_TS, http)
+                self._control = RemotePublisher(self._job.control_url, _MIME, http)
                 await self._run_channels(http, tasks)
         except BaseExceptionGroup as group:
             raise first_cause(group) from group
@@ -90,7 +108,7 @@ class LiveClient:
         Raises: ChannelError, PeerGone: the node does not take it.
         """
         await self._is_running.wait()
-        await self._control.publish(json.dumps(params).encode())
+        await self._control.publish(json.dumps(params, separators=(",", ":")).encode())
 
     async def _run_channels(self, http: aiohttp.ClientSession, tasks: asyncio.TaskGroup) -> None:
         async with self._control:
@@ -103,14 +121,16 @@ class LiveClient:
             keep_alive.cancel()
             watch.cancel()
             # The input is gone: the node sends what it still has and closes both channels.
-            _, unfinished = await asyncio.wait((output, events), timeout=_DRAIN_S)
+            _, unfinished = await asyncio.wait((output, events), timeout=self._config.drain_s)
             for task in unfinished:
-                _log.warning("%s: open %g s after the input ended", task.get_name(), _DRAIN_S)
+                _log.warning(
+                    "%s: open %g s after the input ended", task.get_name(), self._config.drain_s
+                )
                 task.cancel()
             await self._close(self._control)
 
     async def _publish(self, http: aiohttp.ClientSession, tasks: asyncio.TaskGroup) -> None:
-        publisher = RemotePublisher(self._job.publish_url, _MPEG_TS, http)
+        publisher = RemotePublisher(self._job.publish_url, _MIME, http)
         segment: RemoteSegment | None = None
         async with publisher:
             # Readers begin with the next segment: they ask before there is a first one.
@@ -129,7 +149,7 @@ class LiveClient:
             await self._close(publisher)
 
     async def _begin_segment(self, publisher: RemotePublisher) -> RemoteSegment:
-        if self._in_flight >= MAX_IN_FLIGHT:
+        if self._in_flight >= self._config.max_in_flight:
             raise PeerGone(f"orchestrator is slow: {self._in_flight} segments are unanswered")
         try:
             segment = await publisher.begin()
@@ -164,7 +184,7 @@ class LiveClient:
         _log.warning("input segment %d is dropped: %s", segment.seq, error)
         self._in_flight -= 1
         self.num_segments_failed += 1
-        if self.num_segments_failed > MAX_FAILED_SEGMENTS:
+        if self.num_segments_failed > self._config.max_failed_segments:
             raise PeerGone(f"{self.num_segments_failed} input segments failed: {error}") from error
 
     async def _receive_output(self, http: aiohttp.ClientSession) -> None:
@@ -187,7 +207,7 @@ class LiveClient:
             async with RemoteSubscriber(self._job.events_url, http) as subscriber:
                 while True:
                     segment = await subscriber.next_segment()
-                    if body := await segment.read_all(MAX_EVENT_BYTES):
+                    if body := await segment.read_all(_MAX_EVENT_BYTES):
                         self._last_event_at = self._clock()
                         self._on_event(_event(body))
         except BaseExceptionGroup as group:
@@ -200,13 +220,13 @@ class LiveClient:
 
     async def _watch_events(self) -> None:
         while self._has_events:
-            await asyncio.sleep(KEEP_ALIVE_S)
-            if self._has_events and self._clock() - self._last_event_at > EVENT_GAP_S:
-                raise PeerGone(f"no event from the node for {EVENT_GAP_S:g} s")
+            await asyncio.sleep(self._config.keep_alive_s)
+            if self._has_events and self._clock() - self._last_event_at > self._config.event_gap_s:
+                raise PeerGone(f"no event from the node for {self._config.event_gap_s:g} s")
 
     async def _keep_alive(self) -> None:
         while True:
-            await asyncio.sleep(KEEP_ALIVE_S)
+            await asyncio.sleep(self._config.keep_alive_s)
             try:
                 await self.update({"keep": "alive"})
             except (EndOfChannel, NoSuchChannel) as error:

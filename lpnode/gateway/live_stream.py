@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 from lpnode.errors import DiscoveryRefused, LpnodeError, NoCapacity, NotCapable
 from lpnode.gateway.discover import Discovered, demand_for, discovery_request, get_orchestrator
 from lpnode.gateway.latency import LatencyMeter
-from lpnode.gateway.live_client import LiveClient, first_cause
+from lpnode.gateway.live_client import LiveClient, LiveClientConfig, first_cause
 from lpnode.gateway.live_job import LiveJobRequest, start_live_job
 from lpnode.gateway.media_input import MediaInput, feed
 from lpnode.gateway.output_reader import OutputReader, ReadKey
@@ -72,11 +72,13 @@ class LiveStream:
         file: BinaryIO | None = None,
         on_frame: Callable[[int, Frame], None] | None = None,
         on_event: Callable[[Mapping[str, Any]], None] | None = None,
+        config: LiveClientConfig | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``read_key`` recognises frames that come back; ``file`` gets the bytes of the output."""
         self._plan = plan
         self._media = media
+        self._config = config
         self._clock = clock
         self._on_event = on_event
         self._stopping = asyncio.Event()
@@ -150,6 +152,7 @@ class LiveStream:
             pieces=pieces,
             on_output=self.output.write,
             on_event=self._take_event,
+            config=self._config,
             clock=self._clock,
         )
         try:

@@ -7,9 +7,12 @@ from pathlib import Path
 import av
 import pytest
 from relay_node import MANIFEST, RelayNode, relay, relay_node
+from video_files import write_video
 
 from lpnode.edge.exchange import text_response
 from lpnode.errors import BadParameters, NoCapacity, PeerGone
+from lpnode.gateway.file_input import FileInput
+from lpnode.gateway.live_client import LiveClientConfig
 from lpnode.gateway.live_stream import LiveStream, StreamPlan, Update
 from lpnode.gateway.picture_input import PictureInput
 from lpnode.media.frame import Frame
@@ -85,6 +88,38 @@ async def test_events_are_counted_and_the_last_state_kept(tmp_path: Path) -> Non
         await stream.run()
     assert stream.events.by_type["status"] >= 1
     assert stream.events.state == "ONLINE"
+
+
+async def test_control_is_kept_alive_and_silence_on_the_events_is_a_failure(
+    tmp_path: Path,
+) -> None:
+    async def say_nothing(node: RelayNode) -> None:
+        pass
+
+    async with relay_node(tmp_path, work=say_nothing) as node:
+        stream = LiveStream(
+            StreamPlan(uri=node.uri, model_id="noop"),
+            PictureInput(SIZE, 30, duration_s=60),
+            read_key=read_key,
+            config=LiveClientConfig(keep_alive_s=0.1, event_gap_s=0.5),
+        )
+        await stream.run()
+    assert "no event from the node for 0.5 s" in str(stream.failure)
+    assert node.controls[:3] == [b'{"keep":"alive"}'] * 3
+
+
+async def test_a_file_with_sound_and_b_frames_is_known_by_its_times(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    write_video(clip, "libx264", num_frames=60, with_sound=True)
+    async with relay_node(tmp_path) as node:
+        stream = LiveStream(
+            StreamPlan(uri=node.uri, model_id="noop"),
+            FileInput(clip),
+            read_key=lambda frame: frame.pts_ticks,
+        )
+        await stream.run()
+    assert stream.failure is None
+    assert sorted(frame.key for frame in stream.meter.returns) == [n * 3000 for n in range(60)]
 
 
 async def test_stopping_ends_the_input_and_still_returns_what_was_sent(tmp_path: Path) -> None:
