@@ -46,16 +46,11 @@ async def no_routes(request: Request) -> Response:
 
 async def serve_edge(directory: Path, *, is_tls: bool) -> None:
     tls = server_context(ensure_certificate(directory, "127.0.0.1")) if is_tls else None
-    listener = Listener(
-        ListenerConfig(host="127.0.0.1", port=0),
-        no_routes,
-        methods=orchestrator().methods(),
-        tls=tls,
-    )
+    listener = Listener(ListenerConfig(host="127.0.0.1", port=0), tls=tls)
     await listener.bind()
     print(listener.port, flush=True)
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(listener.run())
+        tasks.create_task(listener.run(no_routes, orchestrator().methods()))
         await until_input_closes()
         await listener.drain(1.0)
 

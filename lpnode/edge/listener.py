@@ -65,23 +65,19 @@ class ListenerConfig:
 class Listener:
     """Accepts connections and serves them until ``drain``.
 
-    ``handler`` answers what is not gRPC and not trickle on HTTP/1.1, ``methods`` are unary gRPC
-    methods by full path. ``bind`` first, then ``run``.
+    ``bind`` first, then ``run``. Without ``tls`` it speaks plain HTTP, with HTTP/2 by prior
+    knowledge. ``trickle`` makes the protocol of HTTP/1.1 connections under ``trickle_base``.
     """
 
     def __init__(
         self,
         config: ListenerConfig,
-        handler: Handler,
         *,
-        methods: Mapping[str, UnaryMethod] | None = None,
         tls: ssl.SSLContext | None = None,
         trickle: TrickleProtocol | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.config = config
-        self._handler = handler
-        self._grpc = UnaryMethods(methods or {}, config.grpc)
         self._tls = tls
         self._trickle = trickle
         self._clock = clock
@@ -125,13 +121,18 @@ class Listener:
         """Connections open now."""
         return len(self._connections)
 
-    async def run(self) -> None:
-        """Serves until ``drain`` has finished or the caller cancels; then nothing is left."""
+    async def run(self, handler: Handler, methods: Mapping[str, UnaryMethod] | None = None) -> None:
+        """Serves until ``drain`` has finished or the caller cancels; then nothing is left.
+
+        ``methods`` are unary gRPC methods by full path; ``handler`` answers what is neither gRPC
+        nor trickle on HTTP/1.1.
+        """
         assert self._server is not None, "bind first"
-        self._http1 = Http1Server(self.config.http1, self._handler, self._clock)
+        grpc = UnaryMethods(methods or {}, self.config.grpc)
+        self._http1 = Http1Server(self.config.http1, handler, self._clock)
         try:
             async with asyncio.TaskGroup() as tasks:
-                self._application = Application(self._handler, self._grpc, tasks)
+                self._application = Application(handler, grpc, tasks)
                 sweeper = tasks.create_task(self._sweep(), name="listener sweep")
                 await self._server.start_serving()
                 await self._has_drained.wait()

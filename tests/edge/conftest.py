@@ -143,10 +143,10 @@ def serve(router: Router) -> Serve:
         config: ListenerConfig | None = None, **options: object
     ) -> AsyncIterator[Listener]:
         config = replace(config or ListenerConfig(), host="127.0.0.1", port=0)
-        listener = Listener(config, router, methods=METHODS, **options)  # type: ignore[arg-type]
+        listener = Listener(config, **options)  # type: ignore[arg-type]
         await listener.bind()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(listener.run(), name="listener")
+            tasks.create_task(listener.run(router, METHODS), name="listener")
             try:
                 yield listener
             finally:
