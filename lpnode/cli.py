@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    if words and words[0] in {"-version", "--version", "version"}:
+    if words and (words[0] == "version" or {"-version", "--version"} & set(words)):
         from lpnode.command import version
 
         return version.run(is_json="--json" in words)

@@ -74,9 +74,13 @@ async def _read_controls(node: RelayNode) -> None:
 
 @asynccontextmanager
 async def relay_node(
-    data_dir: Path, *, work: Work = relay, refusal: Response | None = None
+    data_dir: Path,
+    *,
+    work: Work = relay,
+    refusal: Response | None = None,
+    is_tls: bool = True,
 ) -> AsyncIterator[RelayNode]:
-    """Runs the node over TLS on a free port of loopback; ``refusal`` answers jobs if given."""
+    """Runs the node on a free port of loopback; ``refusal`` answers jobs if given."""
     channels = Channels(TrickleConfig())
     node = RelayNode("", channels)
     async with asyncio.TaskGroup() as tasks:
@@ -111,11 +115,11 @@ async def relay_node(
             ListenerConfig(host="127.0.0.1", port=0),
             live,
             methods={GET_ORCHESTRATOR: lambda message: offers[0].get_orchestrator(message)},
-            tls=server_context(ensure_certificate(data_dir, "127.0.0.1")),
+            tls=server_context(ensure_certificate(data_dir, "127.0.0.1")) if is_tls else None,
             trickle=lambda fallback: TrickleConnection(channels, TrickleConfig(), fallback),
         )
         await listener.bind()
-        node.uri = f"https://127.0.0.1:{listener.port}"
+        node.uri = f"{'https' if is_tls else 'http'}://127.0.0.1:{listener.port}"
         quote = Quote(
             QuoteConfig(service_uri=node.uri),
             models=DEFAULT_AI_MODELS,

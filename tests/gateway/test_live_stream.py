@@ -73,6 +73,22 @@ async def test_the_job_is_asked_for_as_a_gateway_asks(tmp_path: Path) -> None:
     assert len(body["gateway_request_id"]) == 8
 
 
+async def test_a_large_job_request_passes_the_flow_control_of_http2(tmp_path: Path) -> None:
+    params = {"image": "x" * 500_000}
+    async with relay_node(tmp_path) as node:
+        await picture_stream(node, duration_s=0.3, params=params).run()
+    assert json.loads(node.bodies[0])["params"] == params
+
+
+async def test_a_plaintext_node_is_asked_over_http_1_and_streams_as_well(tmp_path: Path) -> None:
+    async with relay_node(tmp_path, is_tls=False) as node:
+        stream = picture_stream(node, duration_s=0.5)
+        await stream.run()
+    assert node.uri.startswith("http://")
+    assert node.requests[0].http_version == "1.1"
+    assert len(stream.meter.returns) == stream.meter.sent
+
+
 async def test_updates_reach_the_control_channel_whole_and_in_order(tmp_path: Path) -> None:
     updates = [Update(0.6, {"levels": 3}), Update(0.2, {"text": "x" * 100_000})]
     async with relay_node(tmp_path) as node:
