@@ -163,9 +163,10 @@ class LiveSession:
             self.job.request_id,
             self.admission.sender.hex(),
         )
-        threads = [CodecThread(f"{self.id} {work}") for work in ("decode", "encode")]
+        threads: list[CodecThread] = []
         with self._slot:
             try:
+                threads += (CodecThread(f"{self.id} {work}") for work in ("decode", "encode"))
                 await self._run_tasks(*threads)
             except* LpnodeError as group:
                 self._failed(StopReason.MEDIA_FAILED, group)
@@ -251,9 +252,11 @@ class LiveSession:
             self._events.open()
             self._events.flush_error()
         self._channels.close()
-        await asyncio.gather(
-            self._stream.close(), *(thread.close(self._config.close_s) for thread in threads)
-        )
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._stream.close(), name=f"session {self.id} close stream")
+            for thread in threads:
+                close = thread.close(self._config.close_s)
+                tasks.create_task(close, name=f"session {self.id} close thread")
         vitals = self.vitals
         _log.info(
             "session closed after %.1f s: %s; %d frames in, %d out",

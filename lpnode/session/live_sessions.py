@@ -162,7 +162,7 @@ class LiveSessions:
         self._sessions[session.id] = session
         self._metrics.live_sessions.set(len(self._sessions))
         self._metrics.ai_models_requested.increase(pipeline=LIVE_PIPELINE, model_name=job.model_id)
-        task = tasks.create_task(session.run(), name=f"session {session.id}")
+        task = tasks.create_task(_contained(session), name=f"session {session.id}")
         # A task that is cancelled before its first step runs none of its code.
         task.add_done_callback(lambda _: self._ended(session))
         return session
@@ -212,3 +212,10 @@ class LiveSessions:
             restart_count=vitals.restart_count,
             last_error=vitals.last_error,
         )
+
+
+async def _contained(session: LiveSession) -> None:
+    try:
+        await session.run()
+    except Exception:  # noqa: BLE001 - a session beyond repair must not take the others with it
+        _log.exception("session %s could not be cleaned up", session.id)

@@ -97,11 +97,16 @@ class LosslessMailbox(Generic[T]):
         """Waits for room, then adds ``item``. On a closed mailbox the value is dropped."""
         while self._held >= self._capacity and not self._is_closed:
             await self._drained.wait()
-        if self._is_closed:
-            return
+        self.offer(item)
+
+    def offer(self, item: T) -> bool:
+        """Adds ``item`` if there is room now. Returns: whether it was added."""
+        if self._is_closed or self._held >= self._capacity:
+            return False
         self._items.append(item)
         self._held += self._weigh(item)
         self._filled.wake()
+        return True
 
     async def get(self) -> T | None:
         """Waits for the oldest value. Returns: None when the mailbox is closed and empty."""

@@ -42,9 +42,10 @@ _log = logging.getLogger(__name__)
 
 MAX_UNREAD_BYTES = 4 << 20
 """Input handed over and not yet demuxed: seconds of video, a fraction of a segment's limit."""
-PICTURE_WEIGHT = 32
-MAX_ENCODE_WEIGHT = 2 * PICTURE_WEIGHT
-"""One picture waiting, or tens of audio packets; then the writers wait."""
+PICTURE_WEIGHT = 256
+MAX_ENCODE_WEIGHT = 4 * PICTURE_WEIGHT
+"""Four pictures, more than the pool lets wait, and seconds of audio beside them. Beyond that
+loading frames wait, and audio is dropped: it must not hold up the video behind it."""
 MAX_UNSENT_CHUNKS = 64
 NUM_PICTURES = 4
 """One being written by the pipeline, one waiting, one being encoded, and the one encoded last,
@@ -186,7 +187,7 @@ class Stages:
                     if self._frames.put(frame) is not None:
                         self._num_superseded.inc()
                 for unit in decoded.audio:
-                    await self._to_encode.put(unit)
+                    self._to_encode.offer(unit)
         finally:
             self._frames.close()
 

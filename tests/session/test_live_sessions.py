@@ -176,6 +176,27 @@ async def test_a_hung_codec_call_keeps_neither_the_session_nor_its_slot(
             assert not thread.is_alive()
 
 
+async def test_a_session_without_threads_to_run_on_takes_no_other_with_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with NodeBench(slots=2).running() as bench:
+        healthy = bench.start()
+        await healthy.exchange(h264_input(2))
+
+        def refuse(self: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        broken = bench.start()
+        await until(lambda: broken.output.channel.is_closed)
+        monkeypatch.undo()
+        assert broken.session.stop_reason == StopReason.INTERNAL_ERROR
+        await healthy.exchange(h264_input(2, first_frame=2))
+        healthy.input.close()
+        await bench.ended()
+    assert "can't start new thread" in caplog.text
+
+
 @pytest.mark.slow
 async def test_fifty_sessions_however_they_end_leave_nothing_behind() -> None:
     """Stopped, killed or never fed: no task, thread, file descriptor, slot or channel stays."""

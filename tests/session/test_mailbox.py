@@ -68,3 +68,12 @@ async def test_closing_a_lossless_mailbox_frees_its_writer_and_ends_its_reader()
     await writer
     assert [value async for value in mailbox] == [1]
     assert await mailbox.get_all() == []
+
+
+async def test_an_offer_to_a_full_mailbox_is_declined() -> None:
+    mailbox = LosslessMailbox[int](1)
+    assert mailbox.offer(1)
+    assert not mailbox.offer(2)
+    assert await mailbox.get() == 1
+    mailbox.close()
+    assert not mailbox.offer(3)
