@@ -11,9 +11,11 @@ PACKAGE = Path(__file__).parent.parent / "lpnode"
 
 # From high to low; a module may import from its own layer's package and from later ones.
 LAYERS: list[set[str]] = [
-    {"cli", "__main__"},
+    {"__main__"},
+    {"cli"},
     {"command"},
-    {"config", "node"},
+    {"node"},
+    {"config"},
     {"edge", "gateway"},
     {"session"},
     {"admission"},
