@@ -24,12 +24,12 @@ class CodedVideo:
     height: int
 
 
-def moving_picture(index: int, width: int, height: int, pix_fmt: str = "yuv420p") -> av.VideoFrame:
+def moving_picture(index: int, width: int, height: int) -> av.VideoFrame:
     """A gradient that moves with ``index``; limited range, with some colour."""
     x = np.arange(width) + 3 * index
     y = np.arange(height)[:, None]
     luma = (16 + (x + 2 * y) % 220).astype(np.uint8)
-    picture = av.VideoFrame(width, height, pix_fmt)
+    picture = av.VideoFrame(width, height, "yuv420p")
     planes = [luma, np.full_like(luma[::2, ::2], 90), np.full_like(luma[::2, ::2], 160)]
     for plane, values in zip(picture.planes, planes, strict=True):
         rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
@@ -49,11 +49,12 @@ def h264(
     x264_params: str = "",
     colorspace: int = 2,
     color_range: int = 0,
+    pix_fmt: str = "yuv420p",
 ) -> CodedVideo:
     """H.264 as an encoder of a broadcaster would make it: parameter sets in band."""
     codec = av.CodecContext.create("libx264", "w")
     assert isinstance(codec, VideoCodecContext)
-    codec.width, codec.height, codec.pix_fmt = width, height, "yuv420p"
+    codec.width, codec.height, codec.pix_fmt = width, height, pix_fmt
     codec.time_base, codec.framerate = TIME_BASE, Fraction(fps)
     codec.max_b_frames = b_frames
     codec.colorspace, codec.color_range = colorspace, color_range
@@ -63,7 +64,7 @@ def h264(
         codec.options |= {"tune": "zerolatency"}
     packets: list[av.Packet] = []
     for index in range(num_frames):
-        picture = moving_picture(index, width, height)
+        picture = moving_picture(index, width, height).reformat(format=pix_fmt)
         picture.pts = first_ticks + index * 90_000 // fps
         picture.time_base = TIME_BASE
         packets += codec.encode(picture)
@@ -135,18 +136,23 @@ def opus_ticks(packet: av.Packet) -> int:
 def whip_segments(
     video: CodedVideo, audio: Sequence[av.Packet] = (), *, first_ticks: int = 0
 ) -> list[bytes]:
-    """Segments as a WHIP-fed gateway makes them: a new muxer, hence new counters, at each IDR."""
+    """Segments as a WHIP-fed gateway makes them (live.md 4.1): a new muxer, hence new counters, at
+    each IDR; the length of a video PES is not stated; Opus has the stream id of MPEG audio."""
     segments: list[bytes] = []
     sound = list(audio)
-    writer, parts = None, []
+    writer: TransportStreamWriter | None = None
+    parts: list[bytes] = []
     for packet in video.packets:
         if packet.is_keyframe:
             if parts:
                 segments.append(b"".join(parts))
             writer, parts = TransportStreamWriter(opus_channels=1 if audio else 0), []
         assert writer is not None
-        parts.append(writer.video(packet.pts, packet.dts, packet, is_key=packet.is_keyframe))
+        data = writer.video(packet.pts, packet.dts, packet, is_key=packet.is_keyframe)
+        at = data.index(b"\0\0\1\xe0") + 4
+        parts.append(data[:at] + b"\0\0" + data[at + 2 :])
         while sound and opus_ticks(sound[0]) + first_ticks <= packet.pts:
             part = sound.pop(0)
-            parts.append(writer.audio(opus_ticks(part) + first_ticks, part))
+            data = writer.audio(opus_ticks(part) + first_ticks, part)
+            parts.append(data.replace(b"\0\0\1\xbd", b"\0\0\1\xc0", 1))
     return [*segments, b"".join(parts)]

@@ -4,7 +4,7 @@ import io
 
 import av
 import pytest
-from coded_streams import h264, moving_picture, mux_by_ffmpeg, opus_ticks, tone, whip_segments
+from coded_streams import h264, mux_by_ffmpeg, opus_ticks, tone, whip_segments
 
 from lpnode.errors import DecodeError, InvalidArgument
 from lpnode.media.transport_stream import (
@@ -231,5 +231,13 @@ def test_audio_joins_the_map_with_a_new_version() -> None:
     assert not units[2].has_discontinuity
 
 
-def test_moving_picture_fits_odd_sizes() -> None:
-    assert moving_picture(1, 321, 241).width == 321
+def test_a_picture_that_fills_its_last_packet_waits_for_a_flush() -> None:
+    """The one case in which nothing tells that it is whole, if its length is not stated."""
+    pes_header, clock = 14, 8
+    annexb = b"\0\0\0\1\x09\xf0\0\0\1\x65".ljust(3 * 184 - pes_header - clock, b"\x55")
+    data = TransportStreamWriter().video(0, 0, annexb, is_key=True)
+    at = data.index(b"\0\0\1\xe0") + 4
+    reader = TransportStreamReader()
+    assert reader.feed(data[:at] + b"\0\0" + data[at + 2 :]) == []
+    (unit,) = reader.flush()
+    assert bytes(unit.payload) == annexb

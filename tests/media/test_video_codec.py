@@ -208,6 +208,19 @@ def test_decoded_planes_are_read_in_place() -> None:
     assert luma[5] == (before + 1) % 256
 
 
+@pytest.mark.parametrize("pix_fmt", ["yuv422p", "yuv444p", "yuv420p10le"])
+def test_other_sampling_and_depth_become_8_bit_420(pix_fmt: str) -> None:
+    frames = decode(units_of(h264(3, pix_fmt=pix_fmt)))
+    assert [f.pts_ticks for f in frames] == [0, 3000, 6000]
+    assert {f.picture.format.name for f in frames} == {"yuv420p"}
+
+
+def test_full_range_is_seen_whatever_the_format_is_called() -> None:
+    (frame,) = decode(units_of(h264(1, color_range=2)))
+    assert frame.colour.is_full_range
+    assert frame.picture.format.name in ("yuv420p", "yuvj420p")
+
+
 def test_each_picture_gives_one_packet_with_its_time_stamp() -> None:
     encoder = VideoEncoder(EncoderConfig(width=384, height=256))
     for n in range(10):
