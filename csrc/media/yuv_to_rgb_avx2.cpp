@@ -156,6 +156,7 @@ void convert(const YuvToRgbTables& t, const YuvView& source, Out* out) {
   const ptrdiff_t plane = ptrdiff_t{t.width} * t.height;
   const ColumnSpan luma = t.luma_columns.span, chroma = t.chroma_columns.span;
   for (int line = 0; line < t.height; ++line) {
+    prefetch_below(t, source, line);
     const RowTap y = t.luma_rows[line], c = t.chroma_rows[line];
     const uint8_t* y_plane = source.y + luma.first;
     mix_row(y_plane + y.upper * source.y_pitch_bytes, y_plane + y.lower * source.y_pitch_bytes,

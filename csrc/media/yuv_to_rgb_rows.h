@@ -91,6 +91,34 @@ struct MixedRow {
   alignas(64) int16_t v[kMaxSourceSide / 2 + kWindowSlack];
 };
 
+namespace {
+
+inline void prefetch_bytes(const uint8_t* at, int count) {
+  for (int i = 0; i < count; i += 64) __builtin_prefetch(at + i);
+}
+
+inline void prefetch_rows(const uint8_t* plane, ptrdiff_t pitch_bytes, const RowTap& tap, int first,
+                          int count) {
+  prefetch_bytes(plane + tap.upper * pitch_bytes + first, count);
+  prefetch_bytes(plane + tap.lower * pitch_bytes + first, count);
+}
+
+// Asks for the source of a line a little below this one: the jumps from row to row of a crop are more
+// than the hardware foresees.
+inline void prefetch_below(const YuvToRgbTables& t, const YuvView& source, int line) {
+  constexpr int kLinesAhead = 4;
+  if (line + kLinesAhead >= t.height) return;
+  const RowTap &y = t.luma_rows[line + kLinesAhead], &c = t.chroma_rows[line + kLinesAhead];
+  const ColumnSpan luma = t.luma_columns.span, chroma = t.chroma_columns.span;
+  prefetch_rows(source.y, source.y_pitch_bytes, y, luma.first, luma.count);
+  const int step = source.v == nullptr ? 2 : 1;
+  prefetch_rows(source.u, source.u_pitch_bytes, c, step * chroma.first, step * chroma.count);
+  if (source.v != nullptr)
+    prefetch_rows(source.v, source.v_pitch_bytes, c, chroma.first, chroma.count);
+}
+
+}  // namespace
+
 void yuv_to_rgb_portable(const YuvToRgbTables& tables, const YuvView& source, float* out) noexcept;
 void yuv_to_rgb_portable(const YuvToRgbTables& tables, const YuvView& source, Half* out) noexcept;
 void yuv_to_rgb_avx2(const YuvToRgbTables& tables, const YuvView& source, float* out) noexcept;
