@@ -109,12 +109,8 @@ async def relay_node(
         jobs: list[asyncio.Task[None]] = []
         capacity = Capacity(slots_of(DEFAULT_AI_MODELS))
         tokens = AuthTokens(bytes(32))
-        # The port is known only when the listener is bound; the offer names it.
-        offers: list[Orchestrator] = []
         listener = Listener(
             ListenerConfig(host="127.0.0.1", port=0),
-            live,
-            methods={GET_ORCHESTRATOR: lambda message: offers[0].get_orchestrator(message)},
             tls=server_context(ensure_certificate(data_dir, "127.0.0.1")) if is_tls else None,
             trickle=lambda fallback: TrickleConnection(channels, TrickleConfig(), fallback),
         )
@@ -126,9 +122,9 @@ async def relay_node(
             capacity=capacity,
             tokens=tokens,
         )
-        offers.append(Orchestrator(quote=quote, capacity=capacity, tokens=tokens))
-        serving = tasks.create_task(listener.run(), name="relay listener")
-        await asyncio.sleep(0.01)  # one turn of the loop, in which the listener begins to accept
+        offer = Orchestrator(quote=quote, capacity=capacity, tokens=tokens)
+        methods = {GET_ORCHESTRATOR: offer.get_orchestrator}
+        serving = tasks.create_task(listener.run(live, methods), name="relay listener")
         try:
             yield node
         finally:

@@ -85,6 +85,7 @@ class Listener:
         self._is_empty = asyncio.Event()
         self._is_empty.set()
         self._has_drained = asyncio.Event()
+        self._is_draining = False
         self._server: asyncio.Server | None = None
         self._http1: Http1Server
         self._application: Application
@@ -134,7 +135,8 @@ class Listener:
             async with asyncio.TaskGroup() as tasks:
                 self._application = Application(handler, grpc, tasks)
                 sweeper = tasks.create_task(self._sweep(), name="listener sweep")
-                await self._server.start_serving()
+                if not self._is_draining:
+                    await self._server.start_serving()
                 await self._has_drained.wait()
                 sweeper.cancel()
         finally:
@@ -146,6 +148,7 @@ class Listener:
 
     async def drain(self, deadline_s: float) -> None:
         """Accepts nothing more, lets requests end, and breaks off what is left at the deadline."""
+        self._is_draining = True
         if self._server is not None:
             self._server.close()
         for connection in list(self._connections):

@@ -83,12 +83,10 @@ def start(tmp_path: Path) -> Start:
             quote=quote, capacity=capacity, tokens=tokens, account=account
         ).methods()
         config = ListenerConfig(host="127.0.0.1", port=0)
-        listener = Listener(config, no_routes, methods=methods, tls=tls)
+        listener = Listener(config, tls=tls)
         await listener.bind()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(listener.run(), name="listener")
-            for _ in range(3):  # the listener's own task opens the port
-                await asyncio.sleep(0)
+            tasks.create_task(listener.run(no_routes, methods), name="listener")
             uri = f"https://127.0.0.1:{listener.port}"
             try:
                 yield Node(uri, files.certificate.read_bytes(), capacity, admitter)

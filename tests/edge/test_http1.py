@@ -279,8 +279,8 @@ async def test_draining_closes_idle_connections_and_finishes_the_others(serve: S
         await idle.head()
         busy.send(b"POST /echo HTTP/1.1\r\nHost: n\r\nContent-Length: 4\r\n\r\nhal")
         await until_received(listener, 2)
-        draining = asyncio.ensure_future(listener.drain(5.0))
-        assert await idle.rest() == b""
-        busy.send(b"f")
-        assert (await busy.rest()).endswith(b"\r\n\r\nhalf")
-        await draining
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(listener.drain(5.0), name="drain")
+            assert await idle.rest() == b""
+            busy.send(b"f")
+            assert (await busy.rest()).endswith(b"\r\n\r\nhalf")

@@ -459,14 +459,14 @@ async def test_draining_announces_itself_and_waits_for_open_streams(
     async with serve() as listener, connected(listener) as client:
         client.send(client.headers(1, request("POST", "/mirror"), end_stream=False))
         await client.until(frames.HEADERS)
-        draining = asyncio.ensure_future(listener.drain(5.0))
-        assert (await client.until(frames.GOAWAY)).code == ErrorCode.NO_ERROR
-        client.send(client.headers(3, GET_WAITING))
-        assert (await client.until(frames.RST_STREAM)).code == ErrorCode.REFUSED_STREAM
-        client.send(frame(frames.DATA, frames.END_STREAM, 1, b"the rest"))
-        assert (await client.until(frames.DATA)).payload == b"the rest"
-        await client.closes()
-        await draining
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(listener.drain(5.0), name="drain")
+            assert (await client.until(frames.GOAWAY)).code == ErrorCode.NO_ERROR
+            client.send(client.headers(3, GET_WAITING))
+            assert (await client.until(frames.RST_STREAM)).code == ErrorCode.REFUSED_STREAM
+            client.send(frame(frames.DATA, frames.END_STREAM, 1, b"the rest"))
+            assert (await client.until(frames.DATA)).payload == b"the rest"
+            await client.closes()
 
 
 async def test_draining_cuts_what_is_left_at_its_deadline(serve: Serve, waiting: Waiting) -> None:

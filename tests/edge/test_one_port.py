@@ -2,14 +2,17 @@
 
 import asyncio
 import ssl
+from collections.abc import Awaitable
 from pathlib import Path
 
 import grpc
 import httpx
 import pytest
-from edge.conftest import Serve
+from edge.conftest import Serve, Waiting
 
-from lpnode.edge.listener import Listener
+from lpnode.edge.exchange import Request, Response
+from lpnode.edge.listener import Listener, ListenerConfig
+from lpnode.errors import ConfigError
 
 
 def _call(channel: grpc.aio.Channel, name: str, message: bytes = b"", **options: object) -> object:
@@ -90,3 +93,41 @@ async def test_many_calls_share_one_connection(serve: Serve) -> None:
         answers = await asyncio.gather(*(_call(channel, "Ping", one) for one in messages))
         assert answers == messages
         assert listener.num_connections == 1
+
+
+async def test_a_listener_that_is_drained_before_it_runs_ends_at_once() -> None:
+    async def no_routes(request: Request) -> Response:
+        return Response(404)
+
+    listener = Listener(ListenerConfig(host="127.0.0.1", port=0))
+    await listener.bind()
+    await listener.drain(1.0)
+    await listener.run(no_routes)
+
+
+async def test_cancelling_a_listener_leaves_nothing(waiting: Waiting) -> None:
+    listener = Listener(ListenerConfig(host="127.0.0.1", port=0))
+    await listener.bind()
+    async with httpx.AsyncClient() as client:
+        base = f"http://127.0.0.1:{listener.port}"
+        async with asyncio.TaskGroup() as tasks:
+            serving = tasks.create_task(listener.run(waiting), name="listener")
+            asking = tasks.create_task(_swallow(client.get(f"{base}/waiting")), name="client")
+            await waiting.until(started=1)
+            serving.cancel()
+            await asking
+    assert waiting.num_stopped == 1
+    assert listener.num_connections == 0
+
+
+async def _swallow(request: Awaitable[object]) -> None:
+    with pytest.raises(httpx.HTTPError):
+        await request
+
+
+async def test_a_port_that_is_taken_is_a_configuration_error() -> None:
+    first = Listener(ListenerConfig(host="127.0.0.1", port=0))
+    await first.bind()
+    with pytest.raises(ConfigError, match=f"cannot listen on 127.0.0.1:{first.port}"):
+        await Listener(ListenerConfig(host="127.0.0.1", port=first.port)).bind()
+    await first.drain(0)

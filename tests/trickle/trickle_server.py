@@ -54,17 +54,13 @@ class TrickleServer:
         )
         listener = Listener(
             ListenerConfig(host="127.0.0.1", port=0, http1=Http1Config(lingering_s=0.1)),
-            Router([route]),
             tls=tls,
             trickle=partial(TrickleConnection, self.channels, self.config) if data_plane else None,
         )
         await listener.bind()
         self.port = listener.port
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(listener.run(), name="listener")
-            # It accepts from the task's first turns on.
-            for _ in range(3):
-                await asyncio.sleep(0)
+            tasks.create_task(listener.run(Router([route])), name="listener")
             try:
                 yield self
             finally:
