@@ -225,5 +225,10 @@ class Gateway:
 
     def pictures(self) -> list[av.VideoFrame]:
         """The frames of the output so far, by FFmpeg."""
-        with av.open(io.BytesIO(bytes(self.received)), format="mpegts") as container:
-            return list(container.decode(video=0))
+        return decoded(bytes(self.received))
+
+
+def decoded(data: bytes) -> list[av.VideoFrame]:
+    """The frames of a transport stream, by FFmpeg."""
+    with av.open(io.BytesIO(data), format="mpegts") as container:
+        return list(container.decode(video=0))
