@@ -103,8 +103,8 @@ NB_MODULE(mpegts, m) {
             return write_planned(self, self.plan_video(pts, dts, view.bytes(), is_key));
           },
           "pts_ticks"_a, "dts_ticks"_a, "annexb"_a, "is_key"_a,
-          nb::sig("def video(self, pts_ticks: int, dts_ticks: int, annexb: typing_extensions.Buffer, "
-                  "is_key: bool) -> bytes"),
+          nb::sig("def video(self, pts_ticks: int, dts_ticks: int, "
+                  "annexb: typing_extensions.Buffer, is_key: bool) -> bytes"),
           "One coded picture as packets; tables come first at a key frame. One copy.")
       .def(
           "audio",

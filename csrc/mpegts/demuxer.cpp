@@ -1,6 +1,7 @@
 #include "demuxer.h"
 
 #include <algorithm>
+#include <string>
 #include <utility>
 
 #include "elementary.h"
@@ -39,7 +40,10 @@ std::optional<Codec> codec_of(const ElementaryStream& stream) {
 }  // namespace
 
 Demuxer::Demuxer(size_t max_unit_size) : max_unit_size_(max_unit_size) {
-  if (max_unit_size < kPacketSize) throw InvalidArgument("max_unit_size must be at least 188 bytes");
+  if (max_unit_size < kPacketSize) {
+    throw InvalidArgument("max_unit_size must be at least 188 bytes, got " +
+                          std::to_string(max_unit_size));
+  }
 }
 
 void Demuxer::feed(Bytes data, std::vector<AccessUnit>& units) {
@@ -290,7 +294,6 @@ void Demuxer::emit_adts(Track& track, Bytes payload, int64_t pts_ticks,
   int64_t base_ticks = track.next_adts_ticks;
   int64_t num_samples = 0;
   bool is_carried = num_carried > 0;
-  int64_t frame_ticks = base_ticks;
   size_t at = 0;
   while (at < bytes.size()) {
     const auto header = parse_adts(bytes.subspan(at));
@@ -305,7 +308,8 @@ void Demuxer::emit_adts(Track& track, Bytes payload, int64_t pts_ticks,
       num_samples = 0;
       is_carried = false;
     }
-    frame_ticks = base_ticks + num_samples * kTicksPerSecond / header->sample_rate;
+    const int64_t frame_ticks =
+        base_ticks + num_samples * kTicksPerSecond / header->sample_rate;
     AccessUnit unit = begin_unit(track, frame_ticks, frame_ticks);
     const Bytes frame = bytes.subspan(at, header->frame_size);
     unit.storage.assign(frame.begin(), frame.end());

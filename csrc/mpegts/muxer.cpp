@@ -12,8 +12,7 @@ namespace lpnode::mpegts {
 namespace {
 
 constexpr size_t kPacketPayload = kPacketSize - 4;
-constexpr size_t kClockField = 8;      // adaptation length, flags, PCR
-constexpr size_t kRandomAccessField = 2;
+constexpr size_t kClockField = 8;  // adaptation length, flags, PCR
 constexpr int64_t kTablesInterval = kTicksPerSecond / 10;
 // How far the clock runs behind decoding time, as in what gateways send (live.md 4.1).
 constexpr int64_t kClockLead = kTicksPerSecond / 10;
@@ -106,7 +105,7 @@ void Muxer::plan_tables_and_clock(PesPlan& plan) {
   plan.header_size = write_header(plan, scratch.data());
   size_t pes_size = plan.header_size + plan.payload.size();
   if (pes_size - 6 <= 0xFFFF) plan.stated_size = pes_size - 6;
-  const size_t field = plan.pcr_ticks ? kClockField : plan.is_key ? kRandomAccessField : 0;
+  const size_t field = plan.pcr_ticks ? kClockField : 0;
   // Without a stated length, stuffing in the last packet tells the reader that the unit is whole
   // (Note [End of an access unit]); a zero byte after the last NAL unit makes room for it.
   plan.adds_trailing_zero =
@@ -151,7 +150,9 @@ uint8_t* Muxer::write_section(uint8_t* out, uint16_t pid, uint8_t& continuity, B
 }
 
 void Muxer::write(const PesPlan& plan, WritableBytes bytes) {
-  if (bytes.size() != plan.output_size) throw InvalidArgument("the buffer is not of the planned size");
+  if (bytes.size() != plan.output_size) {
+    throw InvalidArgument("the buffer must have the planned size");
+  }
   uint8_t* out = bytes.data();
   if (plan.has_tables) {
     out = write_section(out, kPatPid, pat_continuity_, pat_);
@@ -164,14 +165,8 @@ void Muxer::write(const PesPlan& plan, WritableBytes bytes) {
   uint8_t& continuity = plan.is_video ? video_continuity_ : audio_continuity_;
   for (size_t i = 0; i < plan.num_packets; ++i) {
     const bool is_first = i == 0;
-    const bool is_last = i + 1 == plan.num_packets;
-    size_t field = 0;
-    if (is_first && plan.pcr_ticks) {
-      field = kClockField;
-    } else if (is_first && plan.is_key) {
-      field = kRandomAccessField;
-    }
-    const size_t trailing = is_last && plan.adds_trailing_zero ? 1 : 0;
+    const bool has_clock = is_first && plan.pcr_ticks.has_value();
+    size_t field = has_clock ? kClockField : 0;
     const size_t remaining = header.size() + payload.size() + (plan.adds_trailing_zero ? 1 : 0);
     const size_t room = kPacketPayload - field;
     if (remaining < room) field = kPacketPayload - remaining;
@@ -185,8 +180,8 @@ void Muxer::write(const PesPlan& plan, WritableBytes bytes) {
       uint8_t* const end = out + field;
       *out++ = static_cast<uint8_t>(field - 1);
       if (field > 1) {
-        const bool has_clock = is_first && plan.pcr_ticks.has_value();
-        *out++ = static_cast<uint8_t>((is_first && plan.is_key ? 0x40 : 0) | (has_clock ? 0x10 : 0));
+        const bool is_access_point = is_first && plan.is_key;
+        *out++ = static_cast<uint8_t>((is_access_point ? 0x40 : 0) | (has_clock ? 0x10 : 0));
         if (has_clock) {
           write_clock(out, *plan.pcr_ticks);
           out += 6;
@@ -204,7 +199,8 @@ void Muxer::write(const PesPlan& plan, WritableBytes bytes) {
     out = put(out, payload.first(from_payload));
     payload = payload.subspan(from_payload);
     left -= from_payload;
-    if (trailing != 0 && left == 1) *out++ = 0;
+    // Only the trailing zero can still be missing here.
+    if (left == 1) *out++ = 0;
   }
 }
 

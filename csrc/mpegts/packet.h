@@ -1,4 +1,5 @@
-// The 188-byte transport packet and the PES time stamp. Source: ISO/IEC 13818-1, 2.4.3.2 and 2.4.3.6.
+// The 188-byte transport packet and the PES time stamp.
+// Source: ISO/IEC 13818-1, 2.4.3.2 and 2.4.3.6.
 #pragma once
 
 #include <cstddef>

@@ -140,8 +140,8 @@ std::vector<uint8_t> make_pmt(uint16_t pcr_pid, uint8_t version,
     append_u16(out, 0xE000U | stream.pid);
     if (stream.is_opus) {
       append_u16(out, 0xF000U | 10);
-      out.insert(out.end(), {kDescriptorRegistration, 4, 'O', 'p', 'u', 's', kDescriptorExtension, 2,
-                             kExtensionOpus, stream.opus_channels});
+      out.insert(out.end(), {kDescriptorRegistration, 4, 'O', 'p', 'u', 's'});
+      out.insert(out.end(), {kDescriptorExtension, 2, kExtensionOpus, stream.opus_channels});
     } else {
       append_u16(out, 0xF000U);
     }

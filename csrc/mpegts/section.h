@@ -1,5 +1,5 @@
 // Program specific information: assembling sections, reading and writing PAT and PMT.
-// Source: ISO/IEC 13818-1, 2.4.4; Opus in TS, "Encapsulation" (registration and extension descriptor).
+// Source: ISO/IEC 13818-1, 2.4.4; Opus in TS (registration and extension descriptor).
 #pragma once
 
 #include <cstdint>
