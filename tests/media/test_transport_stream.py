@@ -1,9 +1,11 @@
 """Demuxer and muxer against FFmpeg's own."""
 
 import io
+import itertools
 
 import av
 import pytest
+from broken_streams import programme_map, table_packet
 from coded_streams import h264, mux_by_ffmpeg, opus_ticks, tone, whip_segments
 
 from lpnode.errors import DecodeError, InvalidArgument
@@ -153,6 +155,34 @@ def test_adts_frames_get_a_time_stamp_each() -> None:
     assert len(units) == len(sound)
     assert [u.pts_ticks for u in units] == [1920 * n for n in range(len(sound))]
     assert all(bytes(u.payload[:2]) == b"\xff\xf1" for u in units)
+
+
+@pytest.mark.parametrize("pes_size", [150, 401, 1000])
+def test_adts_frames_may_straddle_pes_packets(pes_size: int) -> None:
+    """A PES's time stamp is that of the first frame that begins in it."""
+    sound = tone("aac", 0.5)
+    whole = of(
+        read(mux_by_ffmpeg(h264(15), sound, audio_codec="aac", audio_offset_ticks=1920)), Codec.AAC
+    )
+    frames = [bytes(u.payload) for u in whole]
+    begins = list(itertools.accumulate(map(len, frames), initial=0))
+    stream, counter = b"".join(frames), 0
+    data = table_packet(0, b"\0\xb0\x0d\0\1\xc1\0\0\0\1\xf0\0")
+    data += programme_map(b"\x0f\xe1\x01\xf0\x00")
+    for begin in range(0, len(stream), pes_size):
+        first = next(n for n, at in enumerate(begins) if at >= begin)
+        ticks = 1920 * first
+        high, low = ticks >> 14 & 0xFE | 1, ticks << 1 & 0xFE | 1
+        stamp = bytes([0x21 | ticks >> 29 & 0xE, ticks >> 22 & 0xFF, high, ticks >> 7 & 0xFF, low])
+        body = stream[begin : begin + pes_size]
+        head = b"\0\0\1\xc0" + (len(body) + 8).to_bytes(2, "big") + b"\x84\x80\x05"
+        pes = head + stamp + body
+        for at in range(0, len(pes), 184):
+            data += packet_of(0x101, pes[at : at + 184], counter, starts_unit=at == 0)
+            counter += 1
+    units = read(data)
+    assert [bytes(u.payload) for u in units] == frames
+    assert [u.pts_ticks for u in units] == [1920 * n for n in range(len(frames))]
 
 
 def test_restarting_counters_do_not_lose_a_picture() -> None:
