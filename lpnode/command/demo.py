@@ -81,7 +81,7 @@ async def _demo(
             report = report_of(plan, stream)
     copy_to_mp4(folder / "output.ts", folder / "output.mp4")
     frames.write_picture(folder / "frames.png")
-    console.print(report.table())
+    console.print(report.tables())
     return _judge(report, frames, folder, console)
 
 

@@ -76,6 +76,16 @@ class NodeProcess:
         """0 after a clean drain; None while it runs."""
         return self._process.returncode if self._process else None
 
+    def send_signal(self, number: int) -> None:
+        """Sends the node a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    async def wait(self) -> int:
+        """Waits until the node has ended. Returns: its exit code."""
+        assert self._process is not None
+        return await self._process.wait()
+
     async def _wait_until_healthy(self) -> None:
         assert self._process is not None
         deadline = time.monotonic() + _START_S

@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(report.as_fields()))
     else:
-        Console().print(report.table())
+        Console().print(report.tables())
     if arguments.output is not None:
         console.print(f"output: {arguments.output}", highlight=False)
     return 0 if report.is_good else 1

@@ -1,10 +1,13 @@
 """What ``lpnode stream`` and ``lpnode demo`` say about a stream."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from lpnode.gateway.latency import LatencySummary
 from lpnode.gateway.live_stream import LiveStream, StreamPlan
@@ -84,44 +87,54 @@ class StreamReport:
             "failure": self.failure,
         }
 
-    def table(self) -> Table:
+    def tables(self) -> RenderableType:
         """The form for people."""
-        table = Table(title=f"{self.model_id} at {self.uri}", title_justify="left")
-        for heading in ("", "p50", "p95", "p99", "max"):
-            table.add_column(heading, justify="left" if not heading else "right")
         latency = self.latency
         scope = f"{latency.count} frames" + (f" after {WARM_UP_S:g} s" if self.is_steady else "")
-        table.add_row(
-            f"glass to glass, ms\n[dim]{scope}[/]",
-            *(_text(value) for value in (latency.p50_s, latency.p95_s, latency.p99_s)),
-            _text(latency.max_s),
+        speed = Table(title=f"{self.model_id} at {self.uri}", title_justify="left")
+        speed.add_column("glass to glass", style="bold")
+        for heading in ("p50", "p95", "p99", "max"):
+            speed.add_column(heading, justify="right")
+        values = (latency.p50_s, latency.p95_s, latency.p99_s, latency.max_s)
+        speed.add_row(f"ms, {scope}", *map(_text, values))
+        facts = Table.grid(padding=(0, 2))
+        facts.add_column(style="bold", no_wrap=True)
+        facts.add_column(overflow="fold")
+        for name, value in self._facts():
+            facts.add_row(Text(name), Text(value))
+        return Group(speed, facts)
+
+    def _facts(self) -> Iterator[tuple[str, str]]:
+        yield "frames", f"{self.sent} sent, {self.returned} came back"
+        yield "frame rate", f"{self.sent_fps:.1f} fps in, {self.returned_fps:.1f} fps out"
+        yield "GetOrchestrator", f"{self.discovery_s * 1000:.1f} ms"
+        yield "job accepted", f"{self.start_s * 1000:.1f} ms"
+        first = self.first_output_s
+        yield "first frame back", "never" if first is None else f"{first * 1000:.0f} ms after that"
+        if self.output_size:
+            width, height = self.output_size
+            yield (
+                "output",
+                f"{width}x{height}, {self.output_bytes / 1e6:.2f} MB, "
+                f"{self.segments_received} segments",
+            )
+        yield (
+            "events",
+            ", ".join(
+                f"{count} {kind.removeprefix('runner_').replace('_', ' ')}"
+                for kind, count in self.events.items()
+            ),
         )
-        table.add_section()
-        size = f"{self.output_size[0]}x{self.output_size[1]}" if self.output_size else "nothing"
-        events = ", ".join(f"{count} {kind}" for kind, count in self.events.items()) or "none"
-        rows = {
-            "frames": f"{self.sent} sent, {self.returned} came back",
-            "frame rate": f"{self.sent_fps:.1f} fps in, {self.returned_fps:.1f} fps out",
-            "GetOrchestrator": f"{self.discovery_s * 1000:.1f} ms",
-            "job accepted": f"{self.start_s * 1000:.1f} ms",
-            "first frame back": "never"
-            if self.first_output_s is None
-            else f"{self.first_output_s * 1000:.0f} ms after that",
-            "output": f"{size}, {self.output_bytes / 1e6:.2f} MB, "
-            f"{self.segments_received} segments",
-            "events": f"{events}{f'; last state {self.state}' if self.state else ''}",
-        }
+        if self.state:
+            yield "last state", self.state
         if self.updates:
-            rows["parameter updates"] = str(self.updates)
+            yield "parameter updates", str(self.updates)
         if self.unmarked:
-            rows["unrecognised"] = f"{self.unmarked} frames (loading, or changed beyond reading)"
+            yield "unrecognised", f"{self.unmarked} frames (loading, or changed beyond reading)"
         for error in self.errors:
-            rows["[red]error of the node[/]"] = error
+            yield "error of the node", error
         if self.failure:
-            rows["[red]failure[/]"] = self.failure
-        for name, value in rows.items():
-            table.add_row(name, value)
-        return table
+            yield "failure", self.failure
 
 
 def report_of(plan: StreamPlan, stream: LiveStream) -> StreamReport:

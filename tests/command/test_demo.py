@@ -1,0 +1,33 @@
+"""``lpnode demo``: the whole node, as an operator first meets it."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import av
+import pytest
+from PIL import Image
+
+
+@pytest.mark.slow
+async def test_the_demo_shows_frames_that_came_back_changed(tmp_path: Path) -> None:
+    folder = tmp_path / "shown"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "lpnode", "demo", "--duration", "4", "--size", "640x360"),
+        *("--output", str(folder)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    out, _ = await process.communicate()
+    said = out.decode()
+    assert process.returncode == 0, said
+    assert said.count("yes ") == 3
+    assert "glass to glass" in said
+    for name in ("output.ts", "output.mp4"):
+        with av.open(str(folder / name)) as container:
+            (video,) = container.streams.video
+            assert (video.codec_context.name, video.width, video.height) == ("h264", 512, 512)
+            assert sum(1 for _ in container.decode(video)) > 60
+    with Image.open(folder / "frames.png") as sheet:
+        assert sheet.size[1] == 2 * 512 + 22
+    assert "session closed" in (folder / "node.log").read_text()
