@@ -8,7 +8,7 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import quantiles
@@ -25,6 +25,7 @@ SERVER = Path(__file__).with_name("orchestrator_server.py")
 REQUEST = pb.OrchestratorRequest(address=bytes(20)).SerializeToString()
 NUM_CALLS = 2000
 NUM_AT_ONCE = 16
+NUM_DIALS = 100
 
 
 @dataclass
@@ -34,10 +35,11 @@ class Server:
     root: bytes
     is_tls: bool
 
-    def channel(self) -> grpc.aio.Channel:
+    def channel(self, options: Sequence[tuple[str, int]] = ()) -> grpc.aio.Channel:
         if not self.is_tls:
-            return grpc.aio.insecure_channel(self.target)
-        return grpc.aio.secure_channel(self.target, grpc.ssl_channel_credentials(self.root))
+            return grpc.aio.insecure_channel(self.target, options)
+        credentials = grpc.ssl_channel_credentials(self.root)
+        return grpc.aio.secure_channel(self.target, credentials, options)
 
     def cpu_s(self) -> float:
         times = self.process.cpu_times()
@@ -101,6 +103,42 @@ def bench_get_orchestrator(benchmark: BenchmarkFixture, server: Server) -> None:
     benchmark.extra_info["p50_ms"] = round(cuts[49] * 1e3, 2)
     benchmark.extra_info["p99_ms"] = round(cuts[98] * 1e3, 2)
     assert len(latencies) >= NUM_CALLS
+
+
+@pytest.mark.benchmark(group=f"GetOrchestrator with its dial, {NUM_DIALS} calls")
+def bench_get_orchestrator_with_dial(benchmark: BenchmarkFixture, server: Server) -> None:
+    """As gateways do it: a new connection for every call."""
+    latencies: list[float] = []
+    cpu_s: list[float] = []
+
+    async def dial() -> None:
+        start = time.perf_counter()
+        # A pool of its own, or the library would share connections between channels.
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        async with server.channel(options) as channel:
+            call = channel.unary_unary("/net.Orchestrator/GetOrchestrator")
+            reply = await call(REQUEST)
+            latencies.append(time.perf_counter() - start)
+        assert pb.OrchestratorInfo.FromString(reply).transcoder == "https://127.0.0.1:8935"
+
+    async def load() -> None:
+        for _ in range(NUM_DIALS):
+            await dial()
+
+    with asyncio.Runner() as runner:
+        runner.run(dial())
+
+        def timed() -> None:
+            before = server.cpu_s()
+            runner.run(load())
+            cpu_s.append(server.cpu_s() - before)
+
+        benchmark.pedantic(timed, rounds=5)
+    benchmark.extra_info["server_cpu_us_per_call"] = [
+        round(one / NUM_DIALS * 1e6) for one in sorted(cpu_s)
+    ]
+    benchmark.extra_info["p50_ms"] = round(quantiles(latencies, n=100)[49] * 1e3, 2)
+    benchmark.extra_info["p99_ms"] = round(quantiles(latencies, n=100)[98] * 1e3, 2)
 
 
 async def _make(server: Server) -> grpc.aio.Channel:

@@ -172,7 +172,11 @@ class Listener:
     def sweep(self, now: float) -> None:
         """Ends connections that have been silent, incomplete or closing for too long."""
         for connection in list(self._connections):
-            connection.sweep(now)
+            try:
+                connection.sweep(now)
+            except Exception:  # a connection's failure ends that connection, not the node
+                logger.exception("a connection could not be swept")
+                connection.abort()
 
     # What a connection asks of its listener.
 

@@ -56,6 +56,11 @@ class RawHttp2:
     def send(self, *data: bytes) -> None:
         self.writer.write(b"".join(data))
 
+    @staticmethod
+    def encoded(fields: list[tuple[str, str]]) -> bytes:
+        """The first block of a connection."""
+        return hpack.Encoder().encode(fields, huffman=False)
+
     def block(self, fields: list[tuple[str, str]]) -> bytes:
         # Without Huffman coding: the library's encoder is slow on long strings.
         return self._encoder.encode(fields, huffman=False)
