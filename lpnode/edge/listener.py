@@ -24,6 +24,7 @@ from lpnode.errors import ConfigError
 logger = logging.getLogger(__name__)
 
 _BACKLOG = 1024
+_KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 _SWEEP_S = 1.0
 # A closing transport that cannot flush, because its peer does not read, is cut after this.
 _CLOSING_S = 10.0
@@ -229,7 +230,6 @@ class _Connection(asyncio.Protocol):
         if not self._listener.admit(self):
             self._transport.abort()
             return
-        _keep_alive(self._transport)
         tls = transport.get_extra_info("ssl_object")
         if tls is not None and tls.selected_alpn_protocol() == "h2":
             self._serve(self._listener.http2(), b"")
@@ -328,6 +328,12 @@ def _listening_socket(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         sock = socket.create_server((host, port), family=family, backlog=_BACKLOG)
     sock.setblocking(False)
+    # Accepted sockets inherit these. The kernel notices peers that vanished without a word.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, seconds_or_count in _KEEP_ALIVE.items():
+        if hasattr(socket, option):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), seconds_or_count)
     return sock
 
 
@@ -337,15 +343,3 @@ def _path(line: bytes) -> bytes:
     if b"://" in target[:8]:  # absolute form: RFC 9112 section 3.2.2
         target = b"/" + target.partition(b"://")[2].partition(b"/")[2]
     return target
-
-
-def _keep_alive(transport: asyncio.Transport) -> None:
-    """Has the kernel notice peers that vanished without a word, within about two minutes."""
-    sock = transport.get_extra_info("socket")
-    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    for option, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
-        if hasattr(socket, option):
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

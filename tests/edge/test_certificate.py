@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from edge.conftest import Serve
 
 from lpnode.edge.certificate import CertificateFiles, ensure_certificate, server_context
+from lpnode.edge.listener import ListenerConfig
 from lpnode.errors import ConfigError
 
 
@@ -136,3 +137,13 @@ async def test_what_is_not_tls_is_dropped(serve: Serve, tls: ssl.SSLContext) -> 
         assert b"HTTP/1.1 200" not in await reader.read()
         writer.close()
         assert listener.num_connections == 0
+
+
+async def test_a_peer_that_never_begins_its_handshake_is_dropped(
+    serve: Serve, tls: ssl.SSLContext
+) -> None:
+    async with serve(ListenerConfig(handshake_timeout_s=0.2), tls=tls) as listener:
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+        writer.close()

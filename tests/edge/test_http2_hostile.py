@@ -486,3 +486,24 @@ async def test_connections_over_the_limit_are_closed_at_once(serve: Serve) -> No
             assert await reader.read() == b""
         writer.close()
         await still_serves(first, 3)
+
+
+async def test_a_peer_that_never_reads_cannot_hold_a_closing_connection(serve: Serve) -> None:
+    async with serve() as listener, connected(listener) as client:
+        await client.until(frames.SETTINGS)
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.send(frames.window_update(0, 1 << 30))
+        client.send(frames.settings([(frames.SETTING_INITIAL_WINDOW_SIZE, 1 << 30)]))
+        big = request("POST", "/net.Orchestrator/Big", ("content-type", "application/grpc"))
+        for stream_id in (1, 3, 5, 7):
+            client.send(client.headers(stream_id, big, end_stream=False))
+            client.send(frame(frames.DATA, frames.END_STREAM, stream_id, bytes(5)))
+        await asyncio.sleep(0.2)  # the socket's buffers are full
+        client.send(frame(frames.PING, 0, 0, b"short"))
+        await asyncio.sleep(0.1)
+        now = time.monotonic()
+        listener.sweep(now)
+        assert listener.num_connections == 1
+        listener.sweep(now + 11)
+        await asyncio.sleep(0.05)
+        assert listener.num_connections == 0
