@@ -54,6 +54,9 @@ class TrickleConnection(asyncio.Protocol):
             closed instead, before that request is acted on.
     """
 
+    write: Callable[[bytes], None]
+    writelines: Callable[[list[bytes]], None]
+
     def __init__(self, channels: Channels, config: TrickleConfig, fallback: Fallback) -> None:
         self.is_write_paused = False
         self._channels = channels
@@ -83,6 +86,9 @@ class TrickleConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        # Relaying is mostly these calls: nothing stands between an exchange and the transport.
+        self.write = self._transport.write
+        self.writelines = self._transport.writelines
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         self._arm(self._config.idle_keep_alive_s, self._close)
 
@@ -138,14 +144,6 @@ class TrickleConnection(asyncio.Protocol):
         self._transport = None
 
     # What an exchange calls.
-
-    def write(self, data: bytes) -> None:
-        assert self._transport is not None
-        self._transport.write(data)
-
-    def writelines(self, pieces: list[bytes]) -> None:
-        assert self._transport is not None
-        self._transport.writelines(pieces)
 
     def respond(self, answer: Answer) -> None:
         request = self._stream.requests[0]

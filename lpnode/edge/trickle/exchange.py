@@ -1,6 +1,7 @@
 """One request and its response on the data plane: a publisher's or a subscriber's."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from lpnode.edge.trickle.framing import CONTINUE, LAST_CHUNK, chunk_framer, render_head
@@ -15,12 +16,10 @@ class Wire(Protocol):
     """What an exchange sees of its connection."""
 
     is_write_paused: bool
-
-    def write(self, data: bytes) -> None:
-        """Sends bytes of the response."""
-
-    def writelines(self, pieces: list[bytes]) -> None:
-        """Sends several bytes objects without joining them first."""
+    write: Callable[[bytes], None]
+    """Sends bytes of the response."""
+    writelines: Callable[[list[bytes]], None]
+    """Sends several bytes objects without joining them first."""
 
     def respond(self, answer: Answer) -> None:
         """Sends a whole response and ends the exchange."""
@@ -127,13 +126,19 @@ class Subscribing:
         self.resume()
 
     def piece_appended(self, piece: bytes) -> None:
-        if self._wire.is_write_paused or self._index != len(self._segment.pieces) - 1:
+        wire = self._wire
+        if wire.is_write_paused or self._index != len(self._segment.pieces) - 1:
             return
-        if self.has_responded:
-            self._index += 1
-            self._wire.write(chunk_framer.frame(piece) if self._is_chunked else piece)
-        else:
+        if not self._is_chunked or self._is_head:
             self.resume()
+            return
+        self._index += 1
+        if self.has_responded:
+            wire.write(chunk_framer.frame(piece))
+        else:
+            self.has_responded = True
+            fields = self._operation.head_fields()
+            wire.write(chunk_framer.frame_first(piece, fields, close=self._closes))
 
     def segment_closed(self) -> None:
         self.resume()
@@ -168,12 +173,7 @@ class Subscribing:
             self._index += 1
         batch = pieces[start : self._index]
         if self._is_chunked:
-            # A single piece is most often everyone's first one.
-            batch = (
-                [chunk_framer.frame(batch[0])]
-                if len(batch) == 1
-                else [b"%x\r\n" % size, *batch, b"\r\n"]
-            )
+            batch = [b"%x\r\n" % size, *batch, b"\r\n"]
         if not self.has_responded:
             self.has_responded = True
             head = render_head(

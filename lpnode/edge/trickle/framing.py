@@ -4,6 +4,8 @@ import time
 from email.utils import formatdate
 from http import HTTPStatus
 
+Fields = tuple[tuple[str, str], ...]
+
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 
@@ -24,32 +26,9 @@ class HttpDate:
         return self._text
 
 
-class ChunkFramer:
-    """Frames a piece for ``Transfer-Encoding: chunked``, remembering the last one.
-
-    A piece is relayed to all its subscribers in one go, so one place to remember is enough for it
-    to be framed (and thereby copied) once.
-    """
-
-    def __init__(self) -> None:
-        self._last: tuple[bytes, bytes] = (b"", b"")
-
-    def frame(self, piece: bytes) -> bytes:
-        last = self._last
-        if last[0] is piece:
-            return last[1]
-        framed = b"%x\r\n%b\r\n" % (len(piece), piece)
-        self._last = (piece, framed)
-        return framed
-
-
-http_date = HttpDate()
-chunk_framer = ChunkFramer()
-
-
 def render_head(
     status: int,
-    fields: tuple[tuple[str, str], ...],
+    fields: Fields,
     *,
     length: int | None,
     close: bool,
@@ -65,3 +44,39 @@ def render_head(
     if close:
         lines.append("Connection: close")
     return "\r\n".join((*lines, "", "")).encode("latin-1", "replace")
+
+
+class ChunkFramer:
+    """Frames a piece for ``Transfer-Encoding: chunked``, remembering the last one.
+
+    A piece is relayed to all its subscribers in one go, so one place to remember is enough for it
+    to be framed (and thereby copied) once; likewise for a segment's first piece with the head
+    before it, which those who waited at the edge all get in the same form.
+    """
+
+    def __init__(self) -> None:
+        self._last: tuple[bytes, bytes] = (b"", b"")
+        self._first: tuple[bytes, Fields, bool, bytes] = (b"", (), False, b"")
+
+    def frame(self, piece: bytes) -> bytes:
+        """The chunk with ``piece``."""
+        last = self._last
+        if last[0] is piece:
+            return last[1]
+        framed = b"%x\r\n%b\r\n" % (len(piece), piece)
+        self._last = (piece, framed)
+        return framed
+
+    def frame_first(self, piece: bytes, fields: Fields, *, close: bool) -> bytes:
+        """A 200 head with ``fields``, and the chunk with ``piece``."""
+        first = self._first
+        if first[0] is piece and first[2] is close and first[1] == fields:
+            return first[3]
+        head = render_head(200, fields, length=None, close=close)
+        start = head + self.frame(piece)
+        self._first = (piece, fields, close, start)
+        return start
+
+
+http_date = HttpDate()
+chunk_framer = ChunkFramer()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+from lpnode.edge.trickle.framing import Fields
 from lpnode.errors import NoCapacity, NoSuchChannel, NoSuchSegment, Refused
 from lpnode.trickle import CURRENT, NEXT, Channel, Channels, Segment, SegmentWriter
 from lpnode.trickle.headers import (
@@ -24,7 +25,6 @@ from lpnode.trickle.headers import (
 
 log = logging.getLogger(__name__)
 
-Fields = tuple[tuple[str, str], ...]
 TEXT: Fields = (("Content-Type", "text/plain; charset=utf-8"),)
 ERROR: Fields = (*TEXT, ("X-Content-Type-Options", "nosniff"))
 FINAL_NEXT = "next"
