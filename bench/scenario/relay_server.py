@@ -78,7 +78,8 @@ class AiohttpRelay:
 async def start_lpnode(tls: ssl.SSLContext | None) -> int:
     config = TrickleConfig(max_subscribers=1000)
     channels = Channels(config)
-    channels.create("ch", "video/MP2T")
+    for name in ("ch", *(f"ch{number}" for number in range(50))):
+        channels.create(name, "video/MP2T")
     server = await asyncio.get_running_loop().create_server(
         lambda: TrickleConnection(channels, config, lambda transport, _: transport.abort()),
         "127.0.0.1",

@@ -209,6 +209,20 @@ async def test_an_oversized_head_is_answered_431(stack: AsyncExitStack) -> None:
     assert (await connection.read_head()).status == 431
 
 
+async def test_pipelined_heads_are_limited_each_by_itself(stack: AsyncExitStack) -> None:
+    server = await serve(stack, TrickleConfig(max_head_bytes=2000))
+    connection = await connect(stack, server)
+    connection.method = "GET"
+    head = b"GET /ai/trickle/ch/next HTTP/1.1\r\nX: " + b"a" * 600 + b"\r\n\r\n"
+    half = len(head) // 2
+    connection.writer.write(head[:half])
+    for _ in range(20):
+        connection.writer.write(head[half:] + head[:half])
+        response = await connection.read_head()
+        assert response.status == 200
+        assert await connection.read_rest() == b"0"
+
+
 async def test_a_head_of_a_mebibyte_is_accepted(stack: AsyncExitStack) -> None:
     server = await serve(stack)
     connection = await connect(stack, server)
@@ -239,15 +253,19 @@ async def test_a_malformed_request_is_answered_400(
     assert server.channels.find("ch").num_subscribers == 0
 
 
+@pytest.mark.parametrize("in_one_packet", [True, False])
 async def test_a_malformed_chunk_leaves_the_segment_open_and_is_answered_500(
-    stack: AsyncExitStack,
+    stack: AsyncExitStack, in_one_packet: bool
 ) -> None:
     server = await serve(stack)
     connection = await connect(stack, server)
     connection.send_head("POST", f"{BASE}/0", CHUNKED)
-    connection.send_chunk(b"good")
-    await until(lambda: server.channels.find("ch").next == 1)
-    connection.writer.write(b"zz\r\nbad\r\n")
+    if in_one_packet:
+        connection.writer.write(b"4\r\ngood\r\nzz\r\nbad\r\n")
+    else:
+        connection.send_chunk(b"good")
+        await until(lambda: server.channels.find("ch").next == 1)
+        connection.writer.write(b"zz\r\nbad\r\n")
     response = await connection.read_head()
     assert response.status == 500
     assert await connection.read_rest() == b"Server error\n"

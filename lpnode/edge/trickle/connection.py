@@ -115,7 +115,10 @@ class TrickleConnection(asyncio.Protocol):
         except TooLarge:
             self._fail(HEAD_TOO_LARGE)
         except ProtocolError:
-            self._fail(BODY_FAILED if isinstance(self._exchange, Publishing) else BAD_REQUEST)
+            # What came before the malformed bytes still counts.
+            self._advance()
+            if not self._is_closing:
+                self._fail(BODY_FAILED if isinstance(self._exchange, Publishing) else BAD_REQUEST)
         else:
             self._advance()
 

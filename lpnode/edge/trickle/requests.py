@@ -72,6 +72,7 @@ class RequestStream:
         self.requests: deque[Inbound] = deque()
         self._max_head_bytes = max_head_bytes
         self._head_bytes = 0
+        self._has_begun = False
         self._parser = httptools.HttpRequestParser(self)
 
     @property
@@ -86,25 +87,28 @@ class RequestStream:
             TooLarge: a request head is over its limit.
             ProtocolError: this is not HTTP/1.x; nothing more can be fed.
         """
-        newest = self.requests[-1] if self.requests else None
-        if newest is None or not newest.has_head:
-            self._head_bytes += len(data)
+        self._head_bytes += len(data)
+        self._has_begun = False
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             raise ProtocolError("protocol upgrades are not offered here") from upgrade
         except httptools.HttpParserError as error:
             raise ProtocolError(f"not an HTTP/1.1 request: {error}") from error
-        newest = self.requests[-1] if self.requests else None
-        if newest is None or newest.has_head:
+        if not self.requests or self.requests[-1].has_head:
             self._head_bytes = 0
-        elif self._head_bytes > self._max_head_bytes:
+            return
+        if self._has_begun:
+            # Somewhere in these bytes; what came before belongs to other requests.
+            self._head_bytes = len(data)
+        if self._head_bytes > self._max_head_bytes:
             raise TooLarge(f"a request head may have {self._max_head_bytes} bytes")
 
     # Called by httptools, by these names.
 
     def on_message_begin(self) -> None:
         self.requests.append(Inbound())
+        self._has_begun = True
 
     def on_url(self, url: bytes) -> None:
         self.requests[-1].target += url
