@@ -71,8 +71,15 @@ def h264(
     return CodedVideo(packets + codec.encode(None), width, height)
 
 
-def tone(codec_name: str, duration_s: float, *, rate: int = 48_000, layout: str = "mono") -> list:
-    """Packets of a 440 Hz tone; ``pts`` in samples of ``rate``."""
+def tone(
+    codec_name: str,
+    duration_s: float,
+    *,
+    rate: int = 48_000,
+    layout: str = "mono",
+    begins_s: float = 0.0,
+) -> list[av.Packet]:
+    """Packets of a 440 Hz tone, silent before ``begins_s``; ``pts`` in samples of ``rate``."""
     codec = av.CodecContext.create(codec_name, "w")
     assert isinstance(codec, AudioCodecContext)
     codec.sample_rate, codec.layout, codec.time_base = rate, layout, Fraction(1, rate)
@@ -80,7 +87,8 @@ def tone(codec_name: str, duration_s: float, *, rate: int = 48_000, layout: str 
     codec.open()
     size, packets = codec.frame_size, []
     for begin in range(0, int(duration_s * rate), size):
-        wave = 0.5 * np.sin(2 * np.pi * 440 * (begin + np.arange(size)) / rate)
+        time_s = (begin + np.arange(size)) / rate
+        wave = 0.5 * np.sin(2 * np.pi * 440 * time_s) * (time_s >= begins_s)
         num_channels = codec.channels
         samples = np.tile(wave.astype(np.float32), (num_channels, 1))
         if codec_name != "aac":

@@ -57,8 +57,8 @@ class OpusPassthrough:
 class AacToOpus:
     """Decodes AAC and encodes mono Opus at 48 kHz in packets of 20 ms, keeping its time stamps.
 
-    A packet's time stamp is that of its first sample less the encoder's start-up delay (6.5 ms),
-    which decoders discard. Source: live.md 4.3, 4.4; RFC 7845, 4.2.
+    A packet's time stamp is that of its first sample less the encoder's delay (6.5 ms), by which
+    decoded sound lags, so what is heard stays where it was. Source: live.md 4.3, 4.4.
     """
 
     opus_channels = 1

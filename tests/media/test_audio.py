@@ -75,6 +75,25 @@ def test_aac_becomes_mono_opus_with_its_time_stamps(rate: int) -> None:
     assert np.argmax(spectrum) == pytest.approx(440 * len(tail) / 48_000, abs=1)
 
 
+@pytest.mark.parametrize("rate", [48_000, 44_100])
+def test_sound_stays_where_it_was(rate: int) -> None:
+    sound = tone("aac", 2.0, rate=rate, begins_s=1.0)
+    data = mux_by_ffmpeg(
+        h264(2), sound, audio_codec="aac", audio_rate=rate, audio_offset_ticks=90_000
+    )
+    path = AacToOpus()
+    packets = [p for unit in audio_units(data) for p in path.convert(unit)]
+    decoder = av.CodecContext.create("libopus", "r")
+    decoder.layout = "mono"
+    samples = [
+        f.to_ndarray()[0] for p in packets for f in decoder.decode(av.Packet(bytes(p.payload)))
+    ]
+    level = np.abs(np.concatenate(samples).astype(float))
+    onset = int(np.argmax(level > level.max() / 4))
+    heard_s = packets[0].pts_ticks / 90_000 + onset / 48_000
+    assert heard_s == pytest.approx(2.0, abs=0.003)
+
+
 def test_a_gap_in_aac_is_a_gap_in_opus() -> None:
     path = AacToOpus()
     units = aac_units(3.0)
