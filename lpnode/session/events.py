@@ -13,7 +13,6 @@ from lpnode.protocol.live_event import (
     Trace,
     encode_event,
     encode_trace,
-    params_hash,
 )
 from lpnode.session.clock import Clock
 from lpnode.session.vitals import Vitals
@@ -121,7 +120,7 @@ class Events:
                 fps=vitals.output_rate.fps,
                 last_params_update_time=self._maybe_ms(vitals.params_updated_s),
                 last_params=vitals.params if vitals.params_are_news else None,
-                last_params_hash=params_hash(vitals.params) if vitals.params is not None else None,
+                last_params_hash=vitals.params_hash,
                 last_error_time=self._maybe_ms(vitals.last_error_s),
                 last_error=vitals.last_error,
                 last_restart_time=self._maybe_ms(vitals.last_restart_s),

@@ -60,6 +60,7 @@ class Guardian:
         self._clock = clock
         self._input_timeout_s = input_timeout_s
         self._restart_seen = stream.last_restart
+        self._load_began_s: float | None = None
         vitals.restart_count = stream.restart_count
 
     def tick(self) -> StopReason | None:
@@ -71,6 +72,10 @@ class Guardian:
             self._restart_seen = restart
             vitals.saw_restart(list(restart.logs), restart.count, now_s)
             self._events.restart()
+        if stream.is_ready:
+            self._load_began_s = None
+        elif self._load_began_s is None:
+            self._load_began_s = now_s
         vitals.roll(now_s)
         self.state = assess(self._observe(now_s)).state
         self._events.tick(self.state)
@@ -91,7 +96,8 @@ class Guardian:
             is_ready=stream.is_ready,
             has_stream=True,
             started_s=vitals.start_s,
-            ready_s=stream.ready_at_s,
+            # A reload may take as long as a first load, however long ago that was.
+            ready_s=stream.ready_at_s if self._load_began_s is None else self._load_began_s,
             last_params_update_s=vitals.params_updated_s,
             last_input_s=vitals.last_input_s,
             last_output_s=self._output_expected_since_s(),

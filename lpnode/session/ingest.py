@@ -12,6 +12,9 @@ from lpnode.media.transport_stream import AccessUnit, Codec, TransportStreamRead
 
 MAX_UNITS_A_CALL = 4
 """Pictures decoded before the loop hears of them: a backlog must not hide the newest frame."""
+MAX_WAITING_UNITS = 256
+"""Coded pictures that may wait: seconds of video, with a random-access picture among them as a
+rule. A decoder that is too slow stops taking input beyond that."""
 MAX_LAG_TICKS = TICKS_PER_SECOND
 """Coded pictures waiting over a longer time than this are a backlog to be skipped."""
 
@@ -38,8 +41,8 @@ class Decoded:
     errors: list[str] = field(default_factory=list)
     tracks: Tracks | None = None
     """Set when the input's tracks became known or changed."""
-    has_more: bool = False
-    """Whether coded pictures are left: call again, with or without new input."""
+    num_waiting: int = 0
+    """Coded pictures that are left: call again, with or without new input."""
 
 
 class Ingest:
@@ -83,7 +86,7 @@ class Ingest:
         if self._decoder.num_failures > self._num_failures:
             decoded.errors.append("Error decoding video: the decoder was restarted")
         self._num_failures = self._decoder.num_failures
-        decoded.has_more = bool(self._waiting)
+        decoded.num_waiting = len(self._waiting)
         return decoded
 
     def _note_tracks(self, decoded: Decoded) -> None:

@@ -32,7 +32,7 @@ from lpnode.protocol.live_event import Trace
 from lpnode.session.clock import Clock
 from lpnode.session.codec_thread import CodecThread
 from lpnode.session.events import Events
-from lpnode.session.ingest import Ingest, Tracks
+from lpnode.session.ingest import MAX_WAITING_UNITS, Ingest, Tracks
 from lpnode.session.mailbox import LatestMailbox, LosslessMailbox
 from lpnode.session.output import Chunk, Output
 from lpnode.session.vitals import Vitals
@@ -159,18 +159,20 @@ class Stages:
 
     async def decode(self) -> None:
         """Feeds the decoder and leaves the newest frame for the pipeline."""
-        has_more = False
+        num_waiting = 0
         try:
             while True:
-                if has_more:
-                    pieces = self._unread.take_all()
-                else:
+                if num_waiting == 0:
                     pieces = await self._unread.get_all()
                     if not pieces:
                         break
+                elif num_waiting < MAX_WAITING_UNITS:
+                    pieces = self._unread.take_all()
+                else:
+                    pieces = []
                 started_s = self._clock.now()
                 decoded = await self._decode_thread.run(self._ingest.feed, pieces)
-                has_more = decoded.has_more
+                num_waiting = decoded.num_waiting
                 now_s = self._clock.now()
                 if decoded.num_decoded:
                     self._num_decoded.inc(decoded.num_decoded)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lpnode.protocol.live_event import params_hash
+
 FPS_WINDOW_S = 10.0
 """Source: live.md section 6.3."""
 
@@ -48,6 +50,8 @@ class Vitals:
     params_updated_s: float | None = None
     params: Mapping[str, Any] | None = None
     """The newest full parameter set, as the gateway sent it."""
+    params_hash: str | None = None
+    """Made once: a set may have megabytes."""
     params_are_news: bool = False
     """Whether ``params`` has not been in a status yet."""
     last_error_s: float | None = None
@@ -79,6 +83,7 @@ class Vitals:
     def saw_params(self, params: Mapping[str, Any], now_s: float) -> None:
         """A full parameter set was applied."""
         self.params = params
+        self.params_hash = params_hash(params)
         self.params_are_news = True
         self.params_updated_s = now_s
 

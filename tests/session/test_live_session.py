@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import av
 import numpy as np
 import pytest
+from coded_streams import h264, mux_by_ffmpeg, tone
 from live_input import h264_input
 from node_bench import KEY, NodeBench, Script
 
@@ -51,6 +52,41 @@ async def test_opus_goes_around_the_pipeline_with_its_time_stamps() -> None:
     audio = [pts for kind, pts in packets if kind == "audio"]
     assert audio == list(range(0, 1800 * len(audio), 1800))
     assert len(audio) >= 70
+
+
+async def test_an_rtmp_style_stream_keeps_its_time_stamps_and_gets_opus() -> None:
+    """L12: B-frames, AAC, a start at 1.4 s, one FFmpeg muxer."""
+    video = h264(60, b_frames=2, first_ticks=126_000, gop=60, fps=20)
+    sound = tone("aac", 3.0, rate=44_100, layout="stereo")
+    data = mux_by_ffmpeg(
+        video,
+        sound,
+        audio_codec="aac",
+        audio_rate=44_100,
+        audio_layout="stereo",
+        audio_offset_ticks=126_000,
+    )
+    async with NodeBench().running() as bench:
+        gateway = bench.start()
+        segment = gateway.input.begin()
+        step = len(data) // 60 // 188 * 188
+        for begin in range(0, len(data), step):
+            segment.write(data[begin : begin + step])
+            await asyncio.sleep(0.015)
+        segment.close()
+        gateway.input.close()
+        await gateway.receive_all()
+        await bench.ended()
+    sent = {packet.pts for packet in video.packets}
+    pts = [picture.pts for picture in gateway.pictures()]
+    assert set(pts) <= sent
+    assert pts == sorted(pts)
+    assert len(pts) > 30
+    with av.open(io.BytesIO(bytes(gateway.received)), format="mpegts") as container:
+        [opus] = container.streams.audio
+        assert (opus.codec_context.name, opus.channels) in {("opus", 1), ("libopus", 1)}
+        first = next(packet.pts for packet in container.demux(opus))
+        assert abs(first - 126_000) < 9_000
 
 
 async def test_audio_alone_is_passed_on() -> None:
