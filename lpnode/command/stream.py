@@ -13,7 +13,12 @@ from typing import Any, BinaryIO
 import uvloop
 from rich.console import Console
 
-from lpnode.command.stream_report import StreamReport, progress_line, report_of
+from lpnode.command.stream_report import (
+    GLASS_TO_GLASS,
+    SENT_TO_BACK,
+    progress_line,
+    report_of,
+)
 from lpnode.errors import ConfigError, InvalidArgument
 from lpnode.gateway.discover import dial_uri
 from lpnode.gateway.file_input import FileInput
@@ -36,10 +41,12 @@ def run(arguments: argparse.Namespace) -> int:
     """
     plan = _plan(arguments)
     media, read_key, how = _media(arguments)
+    measure = GLASS_TO_GLASS if isinstance(media, PictureInput) else SENT_TO_BACK
     console = Console(stderr=True)
     console.print(f"streaming {how} through {plan.model_id} at {plan.uri}", highlight=False)
     with _opened(arguments.output) as file:
-        report = uvloop.run(_stream(plan, media, read_key, file, console, arguments.verbose))
+        stream = _stream(plan, media, read_key, file, console, arguments.verbose)
+        report = report_of(plan, uvloop.run(stream), measure)
     if arguments.json:
         print(json.dumps(report.as_fields()))
     else:
@@ -56,7 +63,7 @@ async def _stream(
     file: BinaryIO | None,
     console: Console,
     is_verbose: bool,
-) -> StreamReport:
+) -> LiveStream:
     def show_event(event: Mapping[str, Any]) -> None:
         if is_verbose:
             console.print_json(json.dumps(event), indent=None)
@@ -64,7 +71,7 @@ async def _stream(
     stream = LiveStream(plan, media, read_key=read_key, file=file, on_event=show_event)
     with stopped_by_signals(stream), console.status("starting") as status:
         await run_shown(stream, status.update)
-    return report_of(plan, stream)
+    return stream
 
 
 async def run_shown(stream: LiveStream, show: Callable[[str], None]) -> None:

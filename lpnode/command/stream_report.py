@@ -12,6 +12,11 @@ from rich.text import Text
 from lpnode.gateway.latency import LatencySummary
 from lpnode.gateway.live_stream import LiveStream, StreamPlan
 
+GLASS_TO_GLASS = "glass to glass"
+SENT_TO_BACK = "sent to decoded again"
+
+_CAP_FPS = 24
+
 WARM_UP_S = 2.0
 """Left out of the steady figures: the first key frames, cold caches, a model that still loads."""
 
@@ -22,6 +27,8 @@ class StreamReport:
 
     uri: str
     model_id: str
+    measure: str
+    """What the latencies span: ``glass to glass``, or less when frames come from a file."""
     manifest_id: str
     discovery_s: float
     start_s: float
@@ -76,6 +83,7 @@ class StreamReport:
             "events": self.events,
             "state": self.state,
             "errors": self.errors,
+            "measure": self.measure,
             "latency_ms": {
                 "count": latency.count,
                 "p50": _ms(latency.p50_s),
@@ -92,7 +100,7 @@ class StreamReport:
         latency = self.latency
         scope = f"{latency.count} frames" + (f" after {WARM_UP_S:g} s" if self.is_steady else "")
         speed = Table(title=f"{self.model_id} at {self.uri}", title_justify="left")
-        speed.add_column("glass to glass", style="bold")
+        speed.add_column(self.measure, style="bold")
         for heading in ("p50", "p95", "p99", "max"):
             speed.add_column(heading, justify="right")
         values = (latency.p50_s, latency.p95_s, latency.p99_s, latency.max_s)
@@ -106,7 +114,10 @@ class StreamReport:
 
     def _facts(self) -> Iterator[tuple[str, str]]:
         yield "frames", f"{self.sent} sent, {self.returned} came back"
-        yield "frame rate", f"{self.sent_fps:.1f} fps in, {self.returned_fps:.1f} fps out"
+        rates = f"{self.sent_fps:.1f} fps in, {self.returned_fps:.1f} fps out"
+        if self.sent_fps > _CAP_FPS + 1 and abs(self.returned_fps - _CAP_FPS) < 1:
+            rates += f"; nodes keep {_CAP_FPS} unless the parameter max_framerate says otherwise"
+        yield "frame rate", rates
         yield "GetOrchestrator", f"{self.discovery_s * 1000:.1f} ms"
         yield "job accepted", f"{self.start_s * 1000:.1f} ms"
         first = self.first_output_s
@@ -137,7 +148,7 @@ class StreamReport:
             yield "failure", self.failure
 
 
-def report_of(plan: StreamPlan, stream: LiveStream) -> StreamReport:
+def report_of(plan: StreamPlan, stream: LiveStream, measure: str = GLASS_TO_GLASS) -> StreamReport:
     """Collects the figures of a stream that has run."""
     meter, output, client = stream.meter, stream.output, stream.client
     assert stream.discovered is not None
@@ -147,6 +158,7 @@ def report_of(plan: StreamPlan, stream: LiveStream) -> StreamReport:
     return StreamReport(
         uri=plan.uri,
         model_id=plan.model_id,
+        measure=measure,
         manifest_id=stream.manifest_id,
         discovery_s=stream.discovered.latency_s,
         start_s=stream.start_s,

@@ -192,9 +192,14 @@ class LiveClient:
             async with RemoteSubscriber(self._job.subscribe_url, http) as subscriber:
                 while True:
                     segment = await subscriber.next_segment()
-                    while data := await segment.read():
-                        await self._on_output(data)
-                    self.num_segments_received += 1
+                    try:
+                        while data := await segment.read():
+                            await self._on_output(data)
+                    except PeerGone as broken:
+                        # The rest of it is lost; the next one may still come.
+                        _log.warning("output segment %d broke off: %s", segment.seq, broken)
+                    else:
+                        self.num_segments_received += 1
         except BaseExceptionGroup as group:
             error = first_cause(group)
             if not isinstance(error, ChannelError):
