@@ -132,7 +132,7 @@ YuvToRgb::YuvToRgb(const YuvToRgbSpec& spec, SimdPath path) : spec_(spec), path_
   const int chroma = widest_reach(chroma_columns_.first, outputs);
   if (luma <= window && chroma <= window)
     reach_ = Reach::kNear;
-  else if (is_avx512 && luma <= 2 * window && chroma <= window)
+  else if (chroma <= window && (luma <= 2 * window || !is_avx512))
     reach_ = Reach::kFar;
   else
     reach_ = Reach::kAnywhere;

@@ -117,7 +117,7 @@ struct Planes {
   Out *red, *green, *blue;
 };
 
-template <Reach reach, typename Out>
+template <Reach luma_reach, Reach chroma_reach, typename Out>
 void convert_row(const YuvToRgbTables& t, const MixedRow& row, Planes<Out> out) {
   const __m256i luma = _mm256_set1_epi16(t.colour.luma), red_v = _mm256_set1_epi16(t.colour.red_v);
   const __m256i green_u = _mm256_set1_epi16(t.colour.green_u);
@@ -125,9 +125,10 @@ void convert_row(const YuvToRgbTables& t, const MixedRow& row, Planes<Out> out) 
   const __m256i blue_u = _mm256_set1_epi16(t.colour.blue_u);
   const __m256 scale = _mm256_set1_ps(t.scale), offset = _mm256_set1_ps(t.offset);
   const auto convert_group = [&](int group, Planes<Out> to) {
-    const __m256i y = _mm256_mulhrs_epi16(sample<reach>(row.y, t.luma_columns, group), luma);
-    const __m256i u = sample<reach>(row.u, t.chroma_columns, group);
-    const __m256i v = sample<reach>(row.v, t.chroma_columns, group);
+    const __m256i y =
+        _mm256_mulhrs_epi16(sample<luma_reach>(row.y, t.luma_columns, group), luma);
+    const __m256i u = sample<chroma_reach>(row.u, t.chroma_columns, group);
+    const __m256i v = sample<chroma_reach>(row.v, t.chroma_columns, group);
     emit(_mm256_adds_epi16(y, _mm256_mulhrs_epi16(v, red_v)), scale, offset, to.red);
     const __m256i green = _mm256_add_epi16(_mm256_mulhrs_epi16(u, green_u),
                                            _mm256_mulhrs_epi16(v, green_v));
@@ -173,10 +174,17 @@ void convert(const YuvToRgbTables& t, const YuvView& source, Out* out) {
     }
     Out* red = out + ptrdiff_t{line} * t.width;
     const Planes<Out> planes{red, red + plane, red + 2 * plane};
-    if (t.reach == Reach::kNear)
-      convert_row<Reach::kNear>(t, row, planes);
-    else
-      convert_row<Reach::kAnywhere>(t, row, planes);
+    switch (t.reach) {
+      case Reach::kNear:
+        convert_row<Reach::kNear, Reach::kNear>(t, row, planes);
+        break;
+      case Reach::kFar:
+        convert_row<Reach::kAnywhere, Reach::kNear>(t, row, planes);
+        break;
+      case Reach::kAnywhere:
+        convert_row<Reach::kAnywhere, Reach::kAnywhere>(t, row, planes);
+        break;
+    }
   }
 }
 

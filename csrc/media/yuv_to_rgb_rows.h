@@ -48,11 +48,11 @@ struct alignas(32) ShuffleGroup {
   int32_t base[4];
 };
 
-// How the columns of one axis are picked.
+// How the columns of an axis are picked.
 enum class Reach : int {
-  kNear,    // a window of 64 columns (AVX-512) or 8 columns (AVX2) reaches all of a group
-  kFar,     // 128 columns (AVX-512 only)
-  kAnywhere // by gathering
+  kNear,     // a window of 64 columns (AVX-512) or 8 columns (AVX2) reaches all of a group
+  kFar,      // chroma is near; luma takes two windows (AVX-512) or is gathered (AVX2)
+  kAnywhere  // both are gathered
 };
 
 struct ColumnTables {
@@ -71,7 +71,7 @@ struct ColourQ15 {
 
 struct YuvToRgbTables {
   ColumnTables luma_columns, chroma_columns;
-  Reach reach;  // kFar concerns luma; chroma is then kNear
+  Reach reach;
   const RowTap* luma_rows;
   const RowTap* chroma_rows;
   ColourQ15 colour;
