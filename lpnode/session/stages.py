@@ -17,6 +17,7 @@ behind the publisher, coded pictures before the newest random-access picture whe
 than a second, and decoded frames that a newer one overtook before the pipeline took them.
 """
 
+import asyncio
 import logging
 from dataclasses import dataclass
 from typing import Protocol
@@ -188,6 +189,8 @@ class Stages:
                     self._vitals.saw_input(now_s)
                     if self._frames.put(frame) is not None:
                         self._num_superseded.inc()
+                    # An idle pipeline takes the first of two that were decoded together.
+                    await asyncio.sleep(0)
                 for unit in decoded.audio:
                     self._to_encode.offer(unit)
         finally:

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 from coded_streams import h264, mux_by_ffmpeg, tone
-from live_input import h264_input
+from live_input import InputFrame, h264_input
 from node_bench import KEY, NodeBench, Script
 
 from lpnode.errors import DeviceError
@@ -31,6 +31,22 @@ async def test_each_frame_is_readable_at_the_output_before_the_next_is_sent() ->
         gateway.input.close()
         await bench.ended()
     assert [picture.pts for picture in gateway.pictures()] == [f.pts_ticks for f in frames]
+
+
+async def test_frames_that_arrive_together_all_come_back_from_an_idle_pipeline() -> None:
+    """A picture that fills its last transport packet is known to end when the next one begins."""
+    async with NodeBench().running() as bench:
+        gateway = bench.start({"max_framerate": 60})
+        frames = list(h264_input(20))
+        await gateway.exchange(frames[:1])
+        for first, second in zip(frames[1:-1:2], frames[2::2], strict=True):
+            pair = InputFrame(first.data + second.data, first.pts_ticks, starts_segment=False)
+            gateway.send(pair)
+            for _ in range(2):
+                assert await gateway.receive()
+        gateway.input.close()
+        await bench.ended()
+    assert len(gateway.pictures()) == 19
 
 
 async def test_opus_goes_around_the_pipeline_with_its_time_stamps() -> None:
