@@ -22,10 +22,11 @@ from lpnode.errors import ConfigError, PeerGone, ProtocolError
 
 logger = logging.getLogger(__name__)
 
-# Body bytes may come in before the handler of their head has started; they are not its head.
-_HEAD_SLACK_BYTES = 1 << 20
+_HEAD_END = b"\r\n\r\n"
 # A peer that has closed its sending half still gets a short answer; a long one is not waited for.
 _HALF_CLOSED_S = 0.5
+LINGER_S = 0.5
+"""How long a refused connection is read on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +52,14 @@ class Http1Server:
         self._handler = handler
         self._clock = clock
         self._connections: dict[RequestHandler, Http1Connection] = {}
-        size = config.max_head_bytes + _HEAD_SLACK_BYTES
+        # Heads over the limits are refused before aiohttp sees the excess; its own are behind ours.
+        size = 2 * config.max_head_bytes
         self._server = web.Server(
             self._handle,
             keepalive_timeout=config.idle_timeout_s,
             max_line_size=size,
             max_field_size=size,
-            max_headers=config.max_fields,
+            max_headers=2 * config.max_fields,
             lingering_time=config.lingering_s,
             auto_decompress=False,
             access_log=None,
@@ -176,6 +178,9 @@ class Http1Connection(asyncio.Protocol):
         self._clock = clock
         self._task: asyncio.Task[object] | None = None
         self._head_bytes = 0
+        self._head_lines = 0
+        self._head_tail = b""
+        self._is_head_whole = False
         self._head_since: float | None = None
         self._is_refused = False
         self._half_closed: asyncio.TimerHandle | None = None
@@ -191,13 +196,9 @@ class Http1Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._is_refused:
             return
-        if self._task is None:
-            if self._head_since is None:
-                self._head_since = self._clock()
-            self._head_bytes += len(data)
-            if self._head_bytes > self._config.max_head_bytes + _HEAD_SLACK_BYTES:
-                self._refuse(b"431 Request Header Fields Too Large")
-                return
+        if self._task is None and not self._is_head_whole and not self._is_head_allowed(data):
+            self._refuse(b"431 Request Header Fields Too Large")
+            return
         try:
             self._inner.data_received(data)
         except HttpProcessingError as error:
@@ -243,12 +244,14 @@ class Http1Connection(asyncio.Protocol):
         """A head is complete and its handler starts, as ``task``."""
         self._task = task
         self._head_since = None
-        self._head_bytes = 0
         self.is_streaming = False
 
     def end(self) -> None:
-        """The handler is done."""
+        """The handler is done; what comes next is another head."""
         self._task = None
+        self._head_bytes = self._head_lines = 0
+        self._head_tail = b""
+        self._is_head_whole = False
         if self._half_closed is not None:
             self._inner.close()
 
@@ -260,6 +263,20 @@ class Http1Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Breaks the connection off."""
         self._transport.abort()
+
+    def _is_head_allowed(self, data: bytes) -> bool:
+        if self._head_since is None:
+            self._head_since = self._clock()
+        data = self._head_tail + data
+        end = data.find(_HEAD_END)
+        self._is_head_whole = end >= 0
+        kept = min(len(_HEAD_END) - 1, len(data))
+        seen = end if end >= 0 else len(data) - kept
+        self._head_tail = data[len(data) - kept :]
+        self._head_bytes += seen
+        self._head_lines += data.count(b"\n", 0, seen)
+        config = self._config
+        return self._head_bytes <= config.max_head_bytes and self._head_lines <= config.max_fields
 
     def _refuse(self, status: bytes) -> None:
         self._is_refused = True
@@ -296,10 +313,14 @@ class _Body:
 
 
 def refuse(transport: asyncio.Transport, status: bytes) -> None:
-    """Answers what never became a request, and closes. ``status`` is code and reason phrase."""
+    """Answers what never became a request, and closes. ``status`` is code and reason phrase.
+
+    What still comes in has to be read and dropped until then: closing with unread bytes makes the
+    kernel send a reset, which may overtake the answer.
+    """
     text = status + b"\n"
     transport.write(
         b"HTTP/1.1 %b\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
         b"Connection: close\r\n\r\n%b" % (status, len(text), text)
     )
-    transport.close()
+    asyncio.get_running_loop().call_later(LINGER_S, transport.close)

@@ -222,6 +222,7 @@ class _Connection(asyncio.Protocol):
         self._since = listener.clock()
         self._first_byte_s: float | None = None
         self._closing_since: float | None = None
+        self._is_refused = False
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -237,7 +238,7 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._served is not None:
             self._served.data_received(data)
-        elif not self._transport.is_closing():
+        elif not self._is_refused:
             self._sniff(data)
 
     def eof_received(self) -> bool | None:
@@ -263,9 +264,11 @@ class _Connection(asyncio.Protocol):
                 self._closing_since = now
             elif now - self._closing_since > _CLOSING_S:
                 self._transport.abort()
+        elif self._is_refused:
+            return
         elif self._served is None:
             if self._first_byte_s is not None and now - self._first_byte_s > config.head_timeout_s:
-                refuse(self._transport, b"408 Request Timeout")
+                self._refuse(b"408 Request Timeout")
             elif now - self._since > config.idle_timeout_s:
                 self._transport.close()
         elif isinstance(self._served, Http1Connection):
@@ -298,15 +301,20 @@ class _Connection(asyncio.Protocol):
         elif PREFACE.startswith(buffer):
             return
         elif not (65 <= buffer[0] <= 90 or buffer[0] in b"\r\n"):
-            refuse(self._transport, b"400 Bad Request")
+            self._refuse(b"400 Bad Request")
         elif len(buffer) > self._listener.config.http1.max_head_bytes:
-            refuse(self._transport, b"431 Request Header Fields Too Large")
+            self._refuse(b"431 Request Header Fields Too Large")
         else:
             line = bytes(buffer).lstrip(b"\r\n")
             end = line.find(b"\n")
             if end >= 0:
                 path = _path(line[:end])
                 self._serve(self._listener.http1(path, self._take_back), line)
+
+    def _refuse(self, status: bytes) -> None:
+        self._is_refused = True
+        self._buffer.clear()
+        refuse(self._transport, status)
 
     def _serve(self, served: asyncio.Protocol, received: bytes) -> None:
         self._buffer.clear()

@@ -500,7 +500,7 @@ async def test_a_peer_that_never_reads_cannot_hold_a_closing_connection(serve: S
             client.send(frame(frames.DATA, frames.END_STREAM, stream_id, bytes(5)))
         await asyncio.sleep(0.2)  # the socket's buffers are full
         client.send(frame(frames.PING, 0, 0, b"short"))
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.7)
         now = time.monotonic()
         listener.sweep(now)
         assert listener.num_connections == 1

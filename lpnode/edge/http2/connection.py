@@ -25,6 +25,8 @@ from lpnode.errors import ConfigError, ProtocolError, TooLarge
 
 logger = logging.getLogger(__name__)
 
+_LINGER_S = 0.5
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Http2Config:
@@ -404,7 +406,12 @@ class Http2Connection(asyncio.Protocol):
         self._sender.release()
         self._sender.fail()
         self._exchanges.abandon_all()
-        self._transport.close()
+        if code == ErrorCode.NO_ERROR:
+            self._transport.close()
+        else:
+            # Closing with unread bytes would make the kernel send a reset, which may overtake
+            # GOAWAY; so they are read on for a moment, and dropped.
+            asyncio.get_running_loop().call_later(_LINGER_S, self._transport.close)
 
     def _on_ended(self) -> None:
         if not self._exchanges.open:
