@@ -6,7 +6,6 @@ import socket
 import stat
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from cryptography import x509
@@ -110,13 +109,6 @@ def _models(config: NodeConfig) -> Verdict:
     )
 
 
-def _models_directory(config: NodeConfig) -> Verdict:
-    path: Path = config.models_dir
-    if not path.is_dir():
-        return Verdict.ok("weights", f"{path} is not there; the models above need none")
-    return Verdict.ok("weights", f"{path}, {sum(1 for _ in path.iterdir())} entries")
-
-
 def _port(subject: str, address: Address, setting: str) -> Verdict:
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -141,5 +133,4 @@ NODE_CHECKS: Sequence[Callable[[NodeConfig], Verdict]] = (
     _data_directory,
     _certificate,
     _models,
-    _models_directory,
 )

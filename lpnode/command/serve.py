@@ -26,7 +26,7 @@ def run(words: Sequence[str], environment: Mapping[str, str]) -> int:
     for name, value in settings.masked().items():
         _log.info("%s = %s (%s)", name, value, settings.origin(name))
     for origin in settings.unused():
-        _log.warning("%s means nothing on this node and is ignored", origin)
+        _log.warning("%s is accepted but has no effect on this node (yet)", origin)
     if not config.operator.is_loopback:
         _log.warning("the operator port %s can be reached from outside", config.operator)
     if "//0.0.0.0" in config.service_uri:

@@ -1,6 +1,6 @@
 """What a node is told at start: settings by name, and the checked configuration they make."""
 
-from lpnode.config.node_config import Address, NodeConfig, PriceSettings, node_config
+from lpnode.config.node_config import Address, NodeConfig, node_config
 from lpnode.config.serve_flags import SERVE_FLAGS, flags_help
 from lpnode.config.settings import Flag, Kind, Settings, parse_duration, read_settings
 
@@ -10,7 +10,6 @@ __all__ = [
     "Flag",
     "Kind",
     "NodeConfig",
-    "PriceSettings",
     "Settings",
     "flags_help",
     "node_config",

@@ -50,16 +50,6 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PriceSettings:
-    """Base prices as the operator wrote them; admission turns them into rationals."""
-
-    price_per_unit: str = "0"
-    pixels_per_unit: str = "1"
-    price_per_gateway: str = ""
-    is_auto_adjusted: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeConfig:
     """One node. Times are in seconds."""
 
@@ -84,12 +74,8 @@ class NodeConfig:
     """Ping the service URI once after start."""
     ai_models: str = ""
     """File name or inline list; empty: the default list of this node."""
-    ai_models_dir: Path | None = None
-    """Weights; None: ``models`` in the data directory."""
-    prices: PriceSettings = field(default_factory=PriceSettings)
     is_monitored: bool = True
     """Serve ``/metrics`` on the operator port."""
-    has_metrics_per_stream: bool = False
     live_input_timeout_s: float = 60.0
     """A live session without an input frame for this long is stopped."""
     trickle: TrickleConfig = field(default_factory=TrickleConfig)
@@ -114,11 +100,6 @@ class NodeConfig:
             )
         if self.drain_deadline_s < 0:
             raise ConfigError(f"-drainTimeout must not be negative, got {self.drain_deadline_s} s")
-
-    @property
-    def models_dir(self) -> Path:
-        """Where weights are kept."""
-        return self.ai_models_dir or self.data_dir / "models"
 
 
 def check_service_uri(uri: str) -> None:
@@ -181,15 +162,7 @@ def node_config(settings: Settings) -> NodeConfig:
         max_sessions=10 if sessions == "auto" else int(sessions),
         is_checked_at_start=settings.boolean("startupAvailabilityCheck"),
         ai_models=settings.text("aiModels"),
-        ai_models_dir=_path(settings.text("aiModelsDir")),
-        prices=PriceSettings(
-            price_per_unit=settings.text("pricePerUnit"),
-            pixels_per_unit=settings.text("pixelsPerUnit"),
-            price_per_gateway=settings.text("pricePerGateway"),
-            is_auto_adjusted=settings.boolean("autoAdjustPrice"),
-        ),
         is_monitored=settings.boolean("monitor"),
-        has_metrics_per_stream=settings.boolean("metricsPerStream"),
         live_input_timeout_s=settings.seconds("liveInputTimeout"),
         trickle=TrickleConfig(
             idle_timeout_s=settings.seconds("trickleIdleTimeout"),

@@ -73,7 +73,6 @@ _AI = [
         "",
         "JSON file or pipeline:model:warm list; empty: noop, passthrough and edge-style",
     ),
-    _used("AI", "aiModelsDir", _TEXT, "", "weights; empty: models in the data directory"),
     _used(
         "AI", "liveInputTimeout", _DURATION, "60s", "a live session without input this long ends"
     ),
@@ -81,23 +80,8 @@ _AI = [
     _used("AI", "trickleSweepInterval", _DURATION, "1m", "how often idle channels are looked for"),
 ]
 
-_PRICES = [
-    _used("Prices", "pricePerUnit", _TEXT, "0", "base price, a currency may follow: 0.13USD"),
-    _used("Prices", "pixelsPerUnit", _TEXT, "1", "units that price is for"),
-    _used(
-        "Prices",
-        "pricePerGateway",
-        _TEXT,
-        "",
-        "base prices by sender, JSON or file",
-        "pricePerBroadcaster",
-    ),
-    _used("Prices", "autoAdjustPrice", _BOOL, "true", "add the cost of redeeming tickets"),
-]
-
 _MONITORING = [
     _used("Monitoring", "monitor", _BOOL, "true", "serve /metrics on the operator port"),
-    _used("Monitoring", "metricsPerStream", _BOOL, "false", "label metrics by stream"),
     _used("Monitoring", "v", _INT, "3", "verbosity 0 (errors) to 6 (libraries too)"),
     _used("Monitoring", "logJson", _BOOL, "false", "log one JSON object a line"),
 ]
@@ -123,6 +107,12 @@ _UNUSED = [
     _unused("liveRunnerAddr", _TEXT, ""),
     _unused("liveRunnerProxyUrl", _TEXT, ""),
     _unused("orchMinLivepeerVersion", _TEXT, ""),
+    _unused("aiModelsDir", _TEXT, ""),
+    _unused("pricePerUnit", _TEXT, "0"),
+    _unused("pixelsPerUnit", _TEXT, "1"),
+    _unused("pricePerGateway", _TEXT, "", "pricePerBroadcaster"),
+    _unused("autoAdjustPrice", _BOOL, "true"),
+    _unused("metricsPerStream", _BOOL, "false"),
     _unused("priceFeedAddr", _TEXT, ""),
     _unused("ticketEV", _TEXT, "8000000000"),
     _unused("maxFaceValue", _TEXT, "0"),
@@ -154,7 +144,7 @@ _UNUSED = [
     _unused("objectStore", _TEXT, "", is_secret=True),
 ]
 
-SERVE_FLAGS: tuple[Flag, ...] = (*_NETWORK, *_NODE, *_AI, *_PRICES, *_MONITORING, *_UNUSED)
+SERVE_FLAGS: tuple[Flag, ...] = (*_NETWORK, *_NODE, *_AI, *_MONITORING, *_UNUSED)
 """In the order in which ``lpnode serve --help`` shows them."""
 
 
@@ -173,6 +163,8 @@ def flags_help(flags: tuple[Flag, ...] = SERVE_FLAGS) -> str:
                     subsequent_indent=" " * 28,
                 )
     accepted = " ".join(flag.name for flag in flags if not flag.is_used)
-    lines.append("\nAccepted with a warning, because they mean nothing here (yet):")
+    lines.append(
+        "\nAccepted with a warning, because they have no effect here (yet; prices: off-chain):"
+    )
     lines += textwrap.wrap(accepted, width=98, initial_indent="  ", subsequent_indent="  ")
     return "\n".join(lines)

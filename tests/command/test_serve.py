@@ -60,7 +60,7 @@ def test_the_environment_is_read_and_its_secrets_are_not_logged(
     said = capsys.readouterr().err
     assert "aiModels.json" in said.splitlines()[-1]
     assert "orchSecret = *** (LP_ORCHSECRET)" in said
-    assert "LP_ORCHSECRET means nothing on this node" in said
+    assert "LP_ORCHSECRET is accepted but has no effect" in said
     assert "hunter2" not in said
 
 

@@ -44,7 +44,7 @@ def test_a_value_may_follow_an_equals_sign_or_be_the_next_argument() -> None:
 
 
 def test_a_boolean_stands_alone_and_needs_equals_to_be_false() -> None:
-    assert read("-metricsPerStream").boolean("metricsPerStream")
+    assert read("-logJson").boolean("logJson")
     assert not read("--monitor=false").boolean("monitor")
     with pytest.raises(ConfigError, match="unexpected argument 'false'"):
         read("-monitor", "false")
