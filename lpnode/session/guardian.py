@@ -79,7 +79,7 @@ class Guardian:
         vitals.roll(now_s)
         self.state = assess(self._observe(now_s)).state
         self._events.tick(self.state)
-        if self._idle_s(now_s) > self._input_timeout_s:
+        if self._idle_s(now_s) >= self._input_timeout_s:
             return StopReason.NO_INPUT
         if self.state is SessionState.ERROR:
             if stream.is_alive:

@@ -25,7 +25,7 @@ from lpnode.session.ingest import Ingest
 from lpnode.session.live_channels import LiveChannels
 from lpnode.session.output import Output
 from lpnode.session.stages import Stages
-from lpnode.session.state import SessionState
+from lpnode.session.state import INPUT_DEAD_S, SessionState
 from lpnode.session.stop_reason import StopReason
 from lpnode.session.vitals import Vitals
 from lpnode.trickle.local import LocalPublisher, LocalSubscriber
@@ -38,7 +38,7 @@ class LiveConfig:
     """Times of a live session, in seconds, and limits.
 
     Attributes:
-        input_timeout_s: a session without an input frame for this long is stopped.
+        input_timeout_s: a session without an input frame for this long is stopped; at most 90.
         tick_s: how often health is judged.
         first_event_delay_s: a gateway reads events from the moment it has its answer on; what is
             sent before is lost to it.
@@ -58,6 +58,11 @@ class LiveConfig:
         for name in ("input_timeout_s", "tick_s", "flush_s", "close_s", "max_control_bytes"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"live {name} must be positive, got {getattr(self, name)}")
+        if self.input_timeout_s > INPUT_DEAD_S:
+            raise ConfigError(
+                f"live input_timeout_s must be at most {INPUT_DEAD_S:g}, where a stream without "
+                f"input is in ERROR, got {self.input_timeout_s:g}"
+            )
         if not 0 <= self.first_event_delay_s < 10:
             raise ConfigError(
                 f"live first_event_delay_s must be 0 to 10, got {self.first_event_delay_s}"

@@ -5,11 +5,11 @@ receive → decode → infer → encode → send
 Note [Copies of a frame]
 What the stages hand over are references; Python touches no pixel and no coded byte. From segment
 in to segment out a frame is copied where its representation changes, and only there:
-demux (packet payloads → one access unit, owned once), decode (coded → planes),
-planes → tensor (colour, scale and range in one pass), tensor → planes of the picture to encode
-(one pass), x264's own copy of the picture (it keeps reference frames), and mux (coded → transport
-packets). The bytes objects of the input channel are the demuxer's input, and the muxer's bytes
-object is what every subscriber of the output channel sends.
+demux (packet payloads → one access unit, owned once), decode (coded, which libavcodec pads first,
+→ planes), planes → tensor (colour, scale and range in one pass), tensor → planes of the picture to
+encode (one pass), x264's own copy of the picture (it keeps reference frames), and mux (coded →
+transport packets). The bytes objects of the input channel are the demuxer's input, and the muxer's
+bytes object is what every subscriber of the output channel sends.
 
 Note [Which frames are dropped]
 Three places give frames up, always the older ones: whole segments when the reader is more than one

@@ -95,7 +95,7 @@ def test_a_pipeline_that_never_gives_output_is_given_up_after_twelve_seconds(wat
 def test_missing_input_is_not_the_pipelines_fault(watch: Watch) -> None:
     watch.run(20)
     reason, at_s = watch.run(100, fps_in=0, fps_out=0)
-    assert (reason, at_s) == (StopReason.NO_INPUT, 81)
+    assert (reason, at_s) == (StopReason.NO_INPUT, 80)
     assert watch.place.failures == []
 
 

@@ -49,6 +49,19 @@ async def test_frames_that_arrive_together_all_come_back_from_an_idle_pipeline()
     assert len(gateway.pictures()) == 19
 
 
+async def test_frames_on_their_way_come_out_before_the_channels_close() -> None:
+    """Source: live.md section 8.3."""
+    frames = list(h264_input(6))
+    async with NodeBench().running() as bench:
+        gateway = bench.start()
+        await gateway.exchange(frames[:5])
+        gateway.send(frames[5])
+        gateway.input.close()
+        await gateway.receive_all()
+        await bench.ended()
+    assert [picture.pts for picture in gateway.pictures()] == [f.pts_ticks for f in frames]
+
+
 async def test_opus_goes_around_the_pipeline_with_its_time_stamps() -> None:
     """L11, L21."""
     async with NodeBench().running() as bench:
