@@ -90,7 +90,7 @@ class Metrics:
         )
         self.frames = Counter(
             "lpnode_frames",
-            "Frames by what became of them: decoded, capped, superseded, sent",
+            "Frames by what became of them: skipped, decoded, capped, superseded, sent",
             ["fate"],
             registry=self.registry,
         )
