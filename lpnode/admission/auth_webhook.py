@@ -60,7 +60,7 @@ class AuthWebhook:
                 asyncio.timeout(self._config.timeout_s),
                 self._http.post(self._config.url, json={"id": checksum_text(sender)}) as response,
             ):
-                body = await response.content.read(_MAX_BODY_BYTES)
+                body = await _start_of(response.content)
                 status = response.status
         except (aiohttp.ClientError, TimeoutError) as error:
             reason = str(error) or type(error).__name__
@@ -80,6 +80,14 @@ class AuthWebhook:
         self._prices[sender] = (now, price)
         while len(self._prices) > _MAX_PRICES:  # the oldest answer goes first
             del self._prices[next(iter(self._prices))]
+
+
+async def _start_of(content: aiohttp.StreamReader) -> bytes:
+    """The body, cut off where no sensible answer would still go on."""
+    body = bytearray()
+    while len(body) < _MAX_BODY_BYTES and (piece := await content.read(_MAX_BODY_BYTES)):
+        body += piece
+    return bytes(body[:_MAX_BODY_BYTES])
 
 
 def _price_in(body: bytes) -> Fraction | None:

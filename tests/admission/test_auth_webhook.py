@@ -1,5 +1,6 @@
 """The operator's webhook: asked for every discovery, over real HTTP."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from fractions import Fraction
 
@@ -28,12 +29,20 @@ class Operator:
     def __init__(self) -> None:
         self.status = 200
         self.body = "{}"
+        self.pieces: list[bytes] = []
         self.asked: list[object] = []
         self.now = 0.0
 
-    async def answer(self, request: web.Request) -> web.Response:
+    async def answer(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(await request.json())
-        return web.Response(status=self.status, text=self.body)
+        if not self.pieces:
+            return web.Response(status=self.status, text=self.body)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for piece in self.pieces:
+            await response.write(piece)
+            await asyncio.sleep(0.01)  # a packet of its own
+        return response
 
 
 @pytest.fixture
@@ -70,6 +79,13 @@ async def test_a_refusal_carries_the_webhooks_words(
     with pytest.raises(DiscoveryRefused) as refusal:
         await webhook.authenticate(SENDER)
     assert str(refusal.value) == "authentication failed: not on the list"
+
+
+async def test_an_answer_in_several_packets_is_read_to_its_end(
+    webhook: AuthWebhook, operator: Operator
+) -> None:
+    operator.pieces = [PRICE[:9].encode(), PRICE[9:20].encode(), PRICE[20:].encode()]
+    assert await webhook.authenticate(SENDER) == Fraction(3, 2)
 
 
 @pytest.mark.parametrize("body", ["", "nonsense", '{"priceInfo":{"pricePerUnit":1}}'])
