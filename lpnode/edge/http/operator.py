@@ -19,6 +19,8 @@ from lpnode.errors import LpnodeError, ProtocolError
 
 MAX_LOG_LEVEL = 6
 
+_NOT_A_GATEWAY = "Node must be gateway node to get network capabilities\n"
+
 # Calls that make sense with an account on the chain only.
 _ON_CHAIN_PATHS = (
     "/orchestratorInfo",
@@ -89,7 +91,7 @@ def operator_routes(state: OperatorState, *, is_monitored: bool) -> list[Route]:
         "/setLogLevel": _SetLogLevel(state),
         "/setPriceForBroadcaster": _SetPrice(state),
         "/getAISessionPoolsInfo": _Json("{}"),
-        "/getNetworkCapabilities": _Text(400, "Node must be gateway node\n"),
+        "/getNetworkCapabilities": _Text(400, _NOT_A_GATEWAY),
         "/registerLiveRunners": _Text(404, "live runners are not supported\n"),
     }
     handlers |= {path: _Text(500, "missing ETH client\n") for path in _ON_CHAIN_PATHS}

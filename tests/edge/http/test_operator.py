@@ -84,7 +84,9 @@ async def test_each_path_answers_with_its_text(
 
 
 async def test_network_capabilities_are_a_gateways_business(client: httpx.AsyncClient) -> None:
-    assert (await client.get("/getNetworkCapabilities")).status_code == 400
+    answer = await client.get("/getNetworkCapabilities")
+    assert answer.status_code == 400
+    assert answer.text == "Node must be gateway node to get network capabilities\n"
 
 
 async def test_status_has_the_references_fields(client: httpx.AsyncClient) -> None:
