@@ -314,6 +314,21 @@ async def test_a_frame_that_never_ends_is_timed_out(serve: Serve) -> None:
         await client.closes()
 
 
+async def test_a_header_block_that_drips_is_timed_out_as_a_whole(serve: Serve) -> None:
+    later = 0.0
+    async with (
+        serve(clock=lambda: time.monotonic() + later) as listener,
+        connected(listener) as client,
+    ):
+        client.send(frame(frames.HEADERS, 0, 1, b"\x82"))
+        for _ in range(3):
+            client.send(frame(frames.CONTINUATION, 0, 1, b"\x86"))
+            await asyncio.sleep(0.05)
+            later += 12.0
+        listener.sweep(time.monotonic() + later)
+        assert await goes_away(client) == ErrorCode.NO_ERROR
+
+
 async def test_an_idle_connection_is_closed_and_one_with_a_stream_is_not(
     serve: Serve, waiting: Waiting
 ) -> None:

@@ -147,7 +147,6 @@ class Http2Connection(asyncio.Protocol):
                 return
             data = bytes(buffer)
             buffer.clear()
-        self._waiting_since = None
         self._sender.hold()
         try:
             used = self._parse(data)
@@ -158,7 +157,10 @@ class Http2Connection(asyncio.Protocol):
             self._sender.release()
         if used < len(data):
             buffer += data[used:]
-        if buffer or self._block is not None:
+        if self._block is None:
+            self._waiting_since = self._clock() if buffer else None
+        elif self._waiting_since is None:
+            # A header block is timed as a whole, however its frames drip in.
             self._waiting_since = self._clock()
 
     def eof_received(self) -> None:
