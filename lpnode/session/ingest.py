@@ -19,6 +19,10 @@ MAX_LAG_TICKS = TICKS_PER_SECOND
 """Coded pictures waiting over a longer time than this are a backlog to be skipped."""
 
 
+MAX_STEP_TICKS = 10 * TICKS_PER_SECOND
+"""A frame further than this from the one before is not believed until the next one agrees."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tracks:
     """What the input consists of. ``opus_channels`` is its channel configuration, if Opus."""
@@ -61,6 +65,8 @@ class Ingest:
         self._waiting: deque[AccessUnit] = deque()
         self._tracks: Tracks | None = None
         self._num_failures = 0
+        self._last_pts_ticks: int | None = None
+        self._doubtful_pts_ticks: int | None = None
 
     def set_max_framerate(self, max_framerate: int) -> None:
         """Changes the cap. From any thread: it replaces one number."""
@@ -82,12 +88,28 @@ class Ingest:
         for _ in range(min(len(self._waiting), MAX_UNITS_A_CALL)):
             frames = self._decoder.decode(self._waiting.popleft())
             decoded.num_decoded += len(frames)
-            decoded.frames += [frame for frame in frames if self._pacer.keeps(frame.pts_ticks)]
+            for frame in frames:
+                if self._is_credible(frame.pts_ticks) and self._pacer.keeps(frame.pts_ticks):
+                    decoded.frames.append(frame)
         if self._decoder.num_failures > self._num_failures:
             decoded.errors.append("Error decoding video: the decoder was restarted")
         self._num_failures = self._decoder.num_failures
         decoded.num_waiting = len(self._waiting)
         return decoded
+
+    def _is_credible(self, pts_ticks: int) -> bool:
+        """Whether a time stamp fits those before it.
+
+        One damaged time stamp far ahead would make every later frame too early, for good: for the
+        frame-rate cap and for an output whose time stamps must increase.
+        """
+        near = [at for at in (self._last_pts_ticks, self._doubtful_pts_ticks) if at is not None]
+        if near and all(abs(pts_ticks - at) > MAX_STEP_TICKS for at in near):
+            self._doubtful_pts_ticks = pts_ticks
+            return False
+        self._doubtful_pts_ticks = None
+        self._last_pts_ticks = pts_ticks
+        return True
 
     def _note_tracks(self, decoded: Decoded) -> None:
         reader = self._reader

@@ -63,3 +63,22 @@ def test_the_tracks_are_told_when_known_and_when_they_change() -> None:
     assert decoded.tracks == Tracks(True, Codec.OPUS, 1)
     assert decoded.audio
     assert ingest.feed([b""]).tracks is None
+
+
+def test_one_time_stamp_far_off_costs_one_frame() -> None:
+    ingest = Ingest(max_framerate=60)
+    codec_order = [*range(5), 5000, *range(5, 10)]
+    pts = []
+    for number in codec_order:
+        [frame] = h264_input(1, first_frame=number)
+        pts += [made.pts_ticks // 4500 for made in ingest.feed([frame.data, b""]).frames]
+    assert pts == list(range(10))
+
+
+def test_a_time_line_that_really_moves_on_is_followed_from_its_second_frame() -> None:
+    ingest = Ingest(max_framerate=60)
+    pts = []
+    for number in [0, 1, 2, 5000, 5001, 5002]:
+        [frame] = h264_input(1, first_frame=number)
+        pts += [made.pts_ticks // 4500 for made in ingest.feed([frame.data, b""]).frames]
+    assert pts == [0, 1, 2, 5001, 5002]

@@ -188,7 +188,11 @@ async def test_garbage_is_survived(garbage: bytes) -> None:
     assert gateway.session.stop_reason == StopReason.INPUT_ENDED
 
 
-async def test_video_that_is_not_h264_ends_the_session_with_a_reason() -> None:
+@pytest.mark.parametrize("num_frames_before", [0, 5])
+async def test_video_that_is_not_h264_ends_the_session_with_a_reason(
+    num_frames_before: int,
+) -> None:
+    """From the start, or after a change of codec in mid-stream."""
     sink = io.BytesIO()
     with av.open(sink, "w", format="mpegts") as container:
         stream = container.add_stream("mpeg2video", rate=25)
@@ -198,6 +202,7 @@ async def test_video_that_is_not_h264_ends_the_session_with_a_reason() -> None:
         container.mux(stream.encode(None))
     async with NodeBench().running() as bench:
         gateway = bench.start()
+        await gateway.exchange(h264_input(num_frames_before))
         gateway.input.publish(sink.getvalue())
         error = await gateway.next_event("error")
         await bench.ended()
