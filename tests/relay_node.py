@@ -43,7 +43,12 @@ async def relay(node: RelayNode) -> None:
     """Hands the input's bytes on, segment by segment, until it ends; then closes what it wrote."""
     names = channel_names(MANIFEST)
     source = LocalSubscriber(node.channels.find(names.publish), 0)
-    sink = LocalPublisher(node.channels.find(names.subscribe))
+    output = node.channels.find(names.subscribe)
+    sink = LocalPublisher(output)
+    # A gateway reads from the next segment on. A model takes long enough for it to have asked; this
+    # node does not.
+    while output.find(0) is None:  # noqa: ASYNC110 - the other end decides when
+        await asyncio.sleep(0.005)
     events = LocalPublisher(node.channels.find(names.events))
     try:
         while True:

@@ -27,7 +27,7 @@ async def test_the_demo_shows_frames_that_came_back_changed(tmp_path: Path) -> N
         with av.open(str(folder / name)) as container:
             (video,) = container.streams.video
             assert (video.codec_context.name, video.width, video.height) == ("h264", 512, 512)
-            assert sum(1 for _ in container.decode(video)) > 60
+            assert sum(1 for _ in container.decode(video)) > 30
     with Image.open(folder / "frames.png") as sheet:
         assert sheet.size[1] == 2 * 512 + 22
     assert "session closed" in (folder / "node.log").read_text()

@@ -28,7 +28,7 @@ async def test_it_prints_what_it_measured_and_writes_what_came_back(tmp_path: Pa
         out, err = await process.communicate()
     assert process.returncode == 0, err.decode()
     report = json.loads(out)
-    assert report["frames"]["returned"] == report["frames"]["sent"] > 60
+    assert report["frames"]["returned"] == report["frames"]["sent"] > 30
     assert report["latency_ms"]["p50"] <= report["latency_ms"]["p99"]
     assert report["updates"] == 1
     assert [json.loads(body) for body in node.controls] == [{"a": 2}]
