@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 import time
 from dataclasses import replace
 
@@ -442,6 +443,33 @@ async def test_what_only_looks_like_grpc_is_refused(
         client.send(frame(frames.DATA, frames.END_STREAM, 1, bytes(5)))
         fields, _ = await client.response(1)
         assert fields[":status"] == status
+
+
+async def test_grpc_messages_that_never_end_do_not_fill_the_memory(serve: Serve) -> None:
+    async with serve() as listener, connected(listener) as client:
+        part = frame(frames.DATA, 0, 0, bytes(16_384))
+        num_parts = 63  # close to the window of a stream
+        for stream_id in range(1, 41, 2):
+            client.send(client.headers(stream_id, POST_PING, end_stream=False))
+            client.send((part[:5] + stream_id.to_bytes(4, "big") + part[9:]) * num_parts)
+        fields, _ = await client.response(33)
+        assert fields["grpc-status"] == "8"
+        assert fields["grpc-message"] == "too many unfinished messages"
+        client.send(*(frames.reset(stream_id, ErrorCode.CANCEL) for stream_id in range(1, 33, 2)))
+        client.send(client.headers(41, POST_PING, end_stream=False))
+        client.send(frame(frames.DATA, frames.END_STREAM, 41, bytes(5)))
+        fields, _ = await client.response(41)
+        assert fields["grpc-status"] == "0"
+
+
+async def test_a_body_in_tiny_frames_is_kept_in_few_objects(serve: Serve) -> None:
+    async with serve() as listener, connected(listener) as client:
+        client.send(client.headers(1, POST_PING, end_stream=False))
+        await still_serves(client, 3)
+        before = sys.getallocatedblocks()
+        client.send(*(frame(frames.DATA, 0, 1, b"ab") for _ in range(50_000)))
+        await still_serves(client, 5)
+        assert sys.getallocatedblocks() - before < 10_000
 
 
 async def test_a_grpc_request_that_never_ends_is_timed_out(serve: Serve) -> None:

@@ -60,6 +60,7 @@ class Exchanges:
         self._clock = clock
         self._ended = ended
         self._unrefunded = 0
+        self._collected = 0
 
     def begin(self, stream_id: int, head: RequestHead, *, has_ended: bool) -> None:
         """A request's head is complete; ``has_ended``: it has no body.
@@ -94,11 +95,15 @@ class Exchanges:
                 raise StreamFault(stream.id, ErrorCode.PROTOCOL_ERROR, "body over its length")
         stream.feed(payload)
         if stream.head.is_grpc:
-            # The message is collected whole, so its bytes are handed back to the window at once.
+            # The message is collected whole, so its bytes are handed back to the window at once;
+            # what all streams may hold together has to be counted apart.
             self.refund(stream, size)
             stream.received_bytes += size
+            self._collected += size
             if stream.received_bytes > self._grpc.max_request_bytes:
                 self.reply(stream, Reply.failure(8, self._grpc.too_large_text))
+            elif self._collected > self._connection_window:
+                self.reply(stream, Reply.failure(8, "too many unfinished messages"))
 
     def end_body(self, stream: Stream) -> None:
         """The request is complete.
@@ -112,8 +117,11 @@ class Exchanges:
             self._call(stream)
 
     def _call(self, stream: Stream) -> None:
-        answer = self._grpc.answer(stream.head.path, b"".join(stream.pieces))
+        # One copy where the message came in several frames: it is parsed as a whole.
+        message = b"".join(stream.pieces)
         stream.pieces.clear()
+        self._collected -= len(message)
+        answer = self._grpc.answer(stream.head.path, message)
         if isinstance(answer, Reply):
             self.reply(stream, answer)
         else:
@@ -245,5 +253,7 @@ class Exchanges:
         held = sum(map(len, stream.pieces))
         stream.pieces.clear()
         stream.is_gone = True
-        if held and not stream.head.is_grpc:  # a gRPC body is refunded as it arrives
+        if stream.head.is_grpc:  # its body was refunded as it arrived
+            self._collected -= held
+        elif held:
             self.refund_connection(held)

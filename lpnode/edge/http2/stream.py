@@ -7,6 +7,9 @@ from typing import Protocol
 from lpnode.edge.http2.head import RequestHead
 from lpnode.errors import PeerGone
 
+# Smaller pieces that nobody has read yet are joined.
+_SMALL_PIECE_BYTES = 1024
+
 
 class Refunder(Protocol):
     """Gives the peer new window for body bytes that a handler has taken."""
@@ -87,8 +90,16 @@ class Stream:
         return piece
 
     def feed(self, piece: bytes) -> None:
-        """Keeps a piece of the body until it is read."""
-        self.pieces.append(piece)
+        """Keeps a piece of the body until it is read.
+
+        A window counts bytes, not the objects that hold them: a peer that sends a byte a frame
+        must not fill the memory with objects.
+        """
+        pieces = self.pieces
+        if pieces and len(pieces[-1]) + len(piece) <= _SMALL_PIECE_BYTES:
+            pieces[-1] += piece
+        else:
+            pieces.append(piece)
         self._wake_reader()
 
     def end_body(self) -> None:
