@@ -74,8 +74,8 @@ std::optional<Bytes> SectionAssembler::feed(const PacketView& packet) {
     const size_t pointer = payload[0];
     if (pointer + 1 >= payload.size()) return std::nullopt;
     payload = payload.subspan(pointer + 1);
-    section_.clear();
-  } else if (section_.empty()) {
+    drop();
+  } else if (section_.empty() || is_whole_) {
     return std::nullopt;
   }
   section_.insert(section_.end(), payload.begin(), payload.end());
@@ -93,6 +93,7 @@ std::optional<Bytes> SectionAssembler::feed(const PacketView& packet) {
     ++num_bad_;
     return std::nullopt;
   }
+  is_whole_ = true;
   return whole;
 }
 

@@ -19,11 +19,15 @@ class SectionAssembler {
   // Returns a whole section whose checksum is right, as soon as its last byte is there. The view is
   // valid until the next call.
   [[nodiscard]] std::optional<Bytes> feed(const PacketView& packet);
-  void drop() noexcept { section_.clear(); }
+  void drop() noexcept {
+    section_.clear();
+    is_whole_ = false;
+  }
   [[nodiscard]] uint64_t num_bad() const noexcept { return num_bad_; }
 
  private:
   std::vector<uint8_t> section_;
+  bool is_whole_ = false;  // what follows it, until the next start, belongs to no section
   uint64_t num_bad_ = 0;
 };
 

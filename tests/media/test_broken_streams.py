@@ -2,9 +2,10 @@
 
 import resource
 from functools import cache
+from pathlib import Path
 
 import pytest
-from broken_streams import BROKEN, crc32_mpeg, packets_of, pid_of, programme_map
+from broken_streams import BROKEN, PMT_PID, crc32_mpeg, packets_of, pid_of, programme_map
 from coded_streams import CodedVideo, h264, tone, whip_segments
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -28,6 +29,10 @@ def segments() -> list[bytes]:
 
 def with_sound() -> bytes:
     return b"".join(whip_segments(h264(10, gop=5), tone("libopus", 0.3)))
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 class Input:
@@ -107,6 +112,18 @@ def test_a_picture_that_never_ends_does_not_eat_the_memory() -> None:
     grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown_kib < 8 * 1024
     assert reader.counters.num_lost_units == 1
+
+
+def test_packets_after_the_end_of_a_table_are_not_kept() -> None:
+    reader = TransportStreamReader()
+    reader.feed(segments()[0])
+    more = bytes([0x47, PMT_PID >> 8, PMT_PID & 0xFF, 0x10]) + b"\xff" * 184
+    flood = more * 5000
+    before = resident_bytes()
+    for _ in range(64):
+        reader.feed(flood)
+    assert resident_bytes() - before < 16 << 20
+    assert reader.has_video
 
 
 def test_an_absurd_picture_size_is_an_error_and_not_an_allocation() -> None:
