@@ -222,6 +222,7 @@ class _Connection(asyncio.Protocol):
         self._since = listener.clock()
         self._first_byte_s: float | None = None
         self._closing_since: float | None = None
+        self._is_write_paused = False
         self._is_refused = False
         self._transport: asyncio.Transport
 
@@ -250,10 +251,12 @@ class _Connection(asyncio.Protocol):
             self._served.connection_lost(exc)
 
     def pause_writing(self) -> None:
+        self._is_write_paused = True
         if self._served is not None:
             self._served.pause_writing()
 
     def resume_writing(self) -> None:
+        self._is_write_paused = False
         if self._served is not None:
             self._served.resume_writing()
 
@@ -320,6 +323,9 @@ class _Connection(asyncio.Protocol):
         self._buffer.clear()
         self._served = served
         served.connection_made(self._transport)
+        if self._is_write_paused:
+            # The one before left an answer that its peer has still to read.
+            served.pause_writing()
         if received:
             served.data_received(received)
 

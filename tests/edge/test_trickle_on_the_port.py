@@ -12,7 +12,7 @@ from edge.conftest import healthz
 from lpnode.edge.listener import Listener, ListenerConfig
 from lpnode.edge.routes import ANY, Route, Router
 from lpnode.edge.trickle import TrickleConnection, TrickleRoutes
-from lpnode.trickle import Channels, TrickleConfig
+from lpnode.trickle import Channels, LocalPublisher, TrickleConfig
 
 BASE = b"/ai/trickle/"
 
@@ -57,6 +57,25 @@ async def test_one_connection_goes_between_trickle_and_ordinary_routes(
                 assert await reader.readexactly(1) == b"0"
         assert listener.num_connections == 1
         writer.close()
+
+
+async def test_a_connection_may_change_hands_before_its_peer_has_read(channels: Channels) -> None:
+    data = bytes(4 << 20)
+    LocalPublisher(channels.find("stream")).publish(data)
+    failures: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
+    async with serving(channels) as listener:
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port, limit=1 << 10)
+        writer.write(b"GET " + BASE + b"stream/0 HTTP/1.1\r\nHost: n\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: n\r\n\r\n")
+        await asyncio.sleep(0.2)  # for the node to take the request while the answer is unread
+        assert await reader.readuntil(b"\r\n") == b"400000\r\n"
+        assert await reader.readexactly(len(data)) == data
+        await reader.readuntil(b"0\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+    assert not failures
 
 
 @pytest.mark.parametrize("http2", [True, False])
