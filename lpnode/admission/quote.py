@@ -12,7 +12,6 @@ Source: discovery.md sections 3.4, 4.4 and 7.1.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from urllib.parse import urlsplit
 
 from lpnode import __version__
 from lpnode.admission.ai_models import ModelEntry
@@ -27,6 +26,7 @@ from lpnode.protocol.capability import (
     to_bitstring,
 )
 from lpnode.protocol.ethereum import ADDRESS_BYTES, ZERO_ADDRESS, Address
+from lpnode.protocol.service_uri import check_service_uri
 from lpnode.protocol.version import parse_version
 from lpnode.schedule.capacity import Capacity, ModelKey
 from lpnode.schedule.hardware import Gpu
@@ -63,30 +63,6 @@ class QuoteConfig:
         for version in (self.version, self.runner_version):
             if parse_version(version) is None:
                 raise ConfigError(f"a version looks like 0.9.1 or 0.9.1-name, got {version!r}")
-
-
-def check_service_uri(uri: str) -> None:
-    """Accepts only what every gateway can dial and append paths to.
-
-    Raises: ConfigError: no http(s) scheme, host or port; or a path, query or trailing slash.
-    Source: discovery.md section 1.1.
-    """
-    try:
-        parts = urlsplit(uri)
-        port = parts.port
-    except ValueError as error:
-        raise ConfigError(f"the service URI {uri!r} cannot be read: {error}") from error
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"the service URI must be https://host:port, got {uri!r}")
-    if not port:
-        raise ConfigError(
-            f"the service URI needs an explicit port, got {uri!r}; write {uri.rstrip('/')}:8935"
-        )
-    if uri != f"{parts.scheme}://{parts.netloc}" or parts.username is not None:
-        raise ConfigError(
-            f"the service URI is scheme, host and port only, got {uri!r}; "
-            "leave out the user, path, query and trailing slash"
-        )
 
 
 class Quote:

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 from lpnode.config.settings import Settings
 from lpnode.errors import ConfigError
 from lpnode.log import LogConfig
+from lpnode.protocol.service_uri import DEFAULT_PORT, check_service_uri
 from lpnode.trickle.channels import TrickleConfig
 
-DEFAULT_PORT = 8935
 DEFAULT_OPERATOR_PORT = 7935
 
 
@@ -100,24 +100,6 @@ class NodeConfig:
             )
         if self.drain_deadline_s < 0:
             raise ConfigError(f"-drainTimeout must not be negative, got {self.drain_deadline_s} s")
-
-
-def check_service_uri(uri: str) -> None:
-    """Raises: ConfigError: not ``http(s)://host:port`` without path. Source: discovery.md 1.1."""
-    try:
-        parts = urlsplit(uri)
-        port = parts.port
-    except ValueError as exc:
-        raise ConfigError(f"service address {uri!r} cannot be read: {exc}") from exc
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ConfigError(f"service address {uri!r} must be host:port or https://host:port")
-    if not port:
-        raise ConfigError(
-            f"service address {uri!r} has no port; gateways need one, "
-            f"for example {parts.scheme}://{parts.netloc}:{DEFAULT_PORT}"
-        )
-    if parts.path or parts.query or parts.fragment or "@" in parts.netloc:
-        raise ConfigError(f"service address {uri!r} must be scheme, host and port alone")
 
 
 def node_config(settings: Settings) -> NodeConfig:

@@ -22,8 +22,8 @@ from lpnode.errors import DiscoveryRefused, InvalidArgument, PeerGone, ProtocolE
 from lpnode.protocol import lp_rpc_pb2 as pb
 from lpnode.protocol.capability import DEFAULT_CAPABILITIES, to_bitstring
 from lpnode.protocol.ethereum import ZERO_ADDRESS, Address
+from lpnode.protocol.service_uri import DEFAULT_PORT
 
-DEFAULT_PORT = 8935
 CALL_S = 3.0
 
 _SERVICE = "/net.Orchestrator/"
