@@ -137,3 +137,11 @@ class InvalidArgument(LpnodeError, ValueError):
 
 class NotBuilt(LpnodeError):
     """This build lacks the native part; the text says how to get it."""
+
+
+def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The exception that ended nested task groups: the first leaf, which the others follow from."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

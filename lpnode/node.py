@@ -24,7 +24,7 @@ from lpnode.edge.http.operator import Operator, OperatorConfig, OperatorState, h
 from lpnode.edge.listener import Listener, ListenerConfig
 from lpnode.edge.routes import ANY, Route, Router
 from lpnode.edge.trickle import TrickleConnection, TrickleRoutes
-from lpnode.errors import ConfigError, DeviceError
+from lpnode.errors import ConfigError, DeviceError, first_cause
 from lpnode.gateway.availability import check_availability
 from lpnode.log import set_verbosity
 from lpnode.metrics import Metrics
@@ -122,7 +122,7 @@ class Node:
         try:
             await self._run()
         except* ConfigError as problems:
-            raise _first(problems) from None
+            raise first_cause(problems) from None
 
     async def _run(self) -> None:
         await self.listener.bind()
@@ -238,14 +238,6 @@ def _check_models(models: Sequence[ModelEntry], catalog: Catalog) -> None:
             raise ConfigError(f"{name}: url: models run in this process; leave url out")
         if entry.model_id not in catalog:
             raise ConfigError(f"{name}: model_id: this build knows {catalog.model_ids()}")
-
-
-def _first(problems: BaseExceptionGroup[ConfigError]) -> ConfigError:
-    problem: BaseException = problems
-    while isinstance(problem, BaseExceptionGroup):
-        problem = problem.exceptions[0]
-    assert isinstance(problem, ConfigError)
-    return problem
 
 
 def _certificate(config: NodeConfig) -> CertificateFiles:

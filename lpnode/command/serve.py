@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import uvloop
 
 from lpnode.config import SERVE_FLAGS, NodeConfig, node_config, read_settings
-from lpnode.errors import LpnodeError
+from lpnode.errors import LpnodeError, first_cause
 from lpnode.log import configure_logging
 
 _log = logging.getLogger(__name__)
@@ -37,7 +37,6 @@ def run(words: Sequence[str], environment: Mapping[str, str]) -> int:
 
 async def _serve(config: NodeConfig) -> None:
     # Loads torch and codecs, seconds that a mistake in the settings should not cost.
-    from lpnode.gateway.live_client import first_cause
     from lpnode.node import Node
 
     node = Node(config)

@@ -19,10 +19,9 @@ from lpnode.command.stream_report import (
     progress_line,
     report_of,
 )
-from lpnode.errors import ConfigError, InvalidArgument
+from lpnode.errors import ConfigError, InvalidArgument, first_cause
 from lpnode.gateway.discover import dial_uri
 from lpnode.gateway.file_input import FileInput
-from lpnode.gateway.live_client import first_cause
 from lpnode.gateway.live_stream import LiveStream, StreamPlan, Update
 from lpnode.gateway.media_input import MediaInput
 from lpnode.gateway.output_reader import ReadKey

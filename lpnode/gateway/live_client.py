@@ -23,6 +23,7 @@ from lpnode.errors import (
     NoSuchChannel,
     PeerGone,
     ProtocolError,
+    first_cause,
 )
 from lpnode.gateway.live_job import LiveJobAnswer
 from lpnode.gateway.segment_writer import SegmentPiece
@@ -270,14 +271,6 @@ def _without_alpn() -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
-
-
-def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The exception that ended nested task groups: their first leaf."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def _event(body: bytes) -> Mapping[str, Any]:

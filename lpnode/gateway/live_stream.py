@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from lpnode.errors import DiscoveryRefused, LpnodeError, NoCapacity, NotCapable
+from lpnode.errors import DiscoveryRefused, LpnodeError, NoCapacity, NotCapable, first_cause
 from lpnode.gateway.discover import Discovered, demand_for, discovery_request, get_orchestrator
 from lpnode.gateway.latency import LatencyMeter
-from lpnode.gateway.live_client import LiveClient, LiveClientConfig, first_cause
+from lpnode.gateway.live_client import LiveClient, LiveClientConfig
 from lpnode.gateway.live_job import LiveJobRequest, start_live_job
 from lpnode.gateway.media_input import MediaInput, feed
 from lpnode.gateway.output_reader import OutputReader, ReadKey

@@ -9,7 +9,7 @@ from typing import Any
 
 from lpnode import log
 from lpnode.admission.admit import Admission
-from lpnode.errors import ConfigError, EndOfChannel, LpnodeError
+from lpnode.errors import ConfigError, EndOfChannel, LpnodeError, first_cause
 from lpnode.metrics import Metrics
 from lpnode.pipeline.params import BaseParams
 from lpnode.protocol.live_event import Trace
@@ -246,7 +246,7 @@ class LiveSession:
             await asyncio.sleep(self._config.tick_s)
 
     def _failed(self, reason: StopReason, group: BaseExceptionGroup[Exception]) -> None:
-        error = _first(group)
+        error = first_cause(group)
         _log.error("session failed: %s", error, exc_info=error)
         self.vitals.saw_error(str(error), self._clock.now())
         self.stop(reason)
@@ -270,12 +270,3 @@ class LiveSession:
             vitals.input_rate.total,
             vitals.output_rate.total,
         )
-
-
-def _first(group: BaseExceptionGroup[Exception]) -> Exception:
-    """The first failure of a group, which the others usually follow from."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, Exception)
-    return error
