@@ -7,6 +7,7 @@ LpnodeError
     NotCapable           the node does not offer what was demanded
     PaymentUnreadable    the payment header cannot be decoded
     InsufficientBalance  the sender has not paid enough
+    TicketRejected       a payment, or tickets in it, that the node does not take
     BadParameters        pipeline parameters that do not validate
     DiscoveryRefused     GetOrchestrator is declined
   ProtocolError        malformed bytes from a peer; closes that exchange only
@@ -20,6 +21,7 @@ LpnodeError
     DecodeError · EncodeError
   HostError            a model host failed or vanished; the slot is returned
     DeviceError · OutOfDeviceMemory
+  StorageFailed        what had to be on disk is not; the request fails, nothing is credited
   ConfigError          at start only: says what was given and what would be accepted
   InvalidArgument      a caller's mistake, never caused by a peer
   NotBuilt             this build lacks the native part
@@ -58,6 +60,10 @@ class InsufficientBalance(Refused):
 
     def __init__(self, text: str = "Insufficient balance") -> None:
         super().__init__(text)
+
+
+class TicketRejected(Refused):
+    """A payment, or tickets in it, that the node does not take; gateways match on the text."""
 
 
 class BadParameters(Refused):
@@ -125,6 +131,10 @@ class DeviceError(HostError):
 
 class OutOfDeviceMemory(HostError):
     """The device has not enough free memory."""
+
+
+class StorageFailed(LpnodeError):
+    """What had to be on disk is not; the request fails and nothing is credited."""
 
 
 class ConfigError(LpnodeError):

@@ -20,7 +20,7 @@ LAYERS: list[set[str]] = [
     {"session"},
     {"admission"},
     {"schedule"},
-    {"pipeline"},
+    {"payment", "pipeline"},
     {"media", "trickle", "protocol"},
     {"_native"},
     {"errors", "log", "metrics"},
@@ -68,7 +68,9 @@ def test_every_package_has_a_place_in_the_layers() -> None:
     assert names <= set(RANK), f"give these a layer: {sorted(names - set(RANK))}"
 
 
-@pytest.mark.parametrize("package", ["lpnode.admission", "lpnode.protocol", "lpnode.trickle"])
+@pytest.mark.parametrize(
+    "package", ["lpnode.admission", "lpnode.payment", "lpnode.protocol", "lpnode.trickle"]
+)
 def test_a_package_without_pixels_loads_no_torch(package: str) -> None:
     program = f"import {package}, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -25,6 +25,7 @@ from lpnode.errors import (
     PaymentUnreadable,
     ProtocolError,
     Refused,
+    TicketRejected,
     TooLarge,
 )
 
@@ -50,6 +51,7 @@ _TABLE: dict[type[Exception], _Row] = {
     NotCapable: _Row(400, _UNKNOWN),
     PaymentUnreadable: _Row(402, _UNKNOWN),
     InsufficientBalance: _Row(400, _UNKNOWN),
+    TicketRejected: _Row(400, _UNKNOWN),
     BadParameters: _Row(500, _UNKNOWN, prefix=_BAD_PARAMETERS),
     DiscoveryRefused: _Row(400, _UNKNOWN),
     ProtocolError: _Row(400, _INTERNAL),

@@ -1,0 +1,1 @@
+"""What the node earns: tickets received, balances kept, winners redeemed."""
