@@ -5,6 +5,9 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 import uvloop
+from evm import evm, evm_process, report_missing_evm
+
+__all__ = ["evm", "evm_process"]
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -31,3 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.fixturenames.insert(0, "no_leaked_tasks")
         if not has_cuda and item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    report_missing_evm(terminalreporter.write_line)

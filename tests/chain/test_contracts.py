@@ -1,0 +1,68 @@
+"""The contracts that stand for the deployed ones have their ABI."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from evm import ETHER, FIRST_ROUND, CallFailed, Evm
+from evm_tools import compiled_contracts
+
+from lpnode.protocol.keccak import keccak256
+
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "payments.json").read_text())
+
+
+def canonical(entry: dict[str, Any]) -> str:
+    def kind(item: dict[str, Any]) -> str:
+        if not item["type"].startswith("tuple"):
+            return str(item["type"])
+        inner = ",".join(map(kind, item["components"]))
+        return f"({inner}){item['type'].removeprefix('tuple')}"
+
+    return f"{entry['name']}({','.join(map(kind, entry['inputs']))})"
+
+
+def test_every_event_and_view_the_node_uses_is_in_the_test_contracts(evm: Evm) -> None:
+    for name in evm.contracts:
+        mine = {canonical(entry) for entry in compiled_contracts()[name]["abi"] if "name" in entry}
+        known = {
+            item["signature"]
+            for kind in ("functions", "events")
+            for item in VECTORS["abi"][kind].get(name, ())
+        }
+        if name == "TicketBroker":
+            assert known <= mine
+        shared = {signature.split("(")[0] for signature in mine & known}
+        same_name = {signature for signature in known if signature.split("(")[0] in shared}
+        assert same_name <= mine
+        assert shared, name
+
+
+def test_the_chain_starts_in_an_initialised_round_with_everything_found(evm: Evm) -> None:
+    assert evm.last_initialized_round == FIRST_ROUND
+    for name, address in evm.contracts.items():
+        found = evm.call(evm.controller, "getContract(bytes32)", keccak256(name.encode()))
+        assert found[-20:] == address
+
+
+def test_a_test_finds_nothing_of_the_one_before(evm: Evm) -> None:
+    sender = evm.accounts[0].address
+    with evm.undone():
+        evm.fund(sender, deposit_wei=ETHER, reserve_wei=2 * ETHER)
+        assert evm.call_uint(evm.ticket_broker, "isUnlockInProgress(address)", sender) == 0
+        evm.send(sender, evm.ticket_broker, "unlock()")
+        evm.next_round()
+        assert evm.last_initialized_round == FIRST_ROUND + 1
+    assert evm.last_initialized_round == FIRST_ROUND
+    with pytest.raises(CallFailed, match="sender deposit and reserve are zero"):
+        evm.send(sender, evm.ticket_broker, "unlock()")
+
+
+def test_the_broker_hashes_a_ticket_as_the_deployed_one_does(evm: Evm) -> None:
+
+    vector = next(item for item in VECTORS["abi"]["calldata"] if item["name"] == "getTicketHash")
+    answer = evm.rpc(
+        "eth_call", {"to": "0x" + evm.ticket_broker.hex(), "data": vector["calldata"]}, "latest"
+    )
+    assert answer == vector["expected_return"]
