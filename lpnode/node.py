@@ -106,7 +106,8 @@ class Node:
             return self.config.service_uri
         # Any free port was asked for: the advertised one is that which the system gave.
         parts = urlsplit(self.config.service_uri)
-        return f"{parts.scheme}://{parts.hostname}:{self.listener.port}"
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        return f"{parts.scheme}://{host}:{self.listener.port}"
 
     def stop(self) -> None:
         """Begins the shutdown; a second call cuts the drain short."""
@@ -126,7 +127,11 @@ class Node:
 
     async def _run(self) -> None:
         await self.listener.bind()
-        await self.operator.bind()
+        try:
+            await self.operator.bind()
+        except ConfigError:
+            await self.listener.drain(0)
+            raise
         gpus = await asyncio.to_thread(_gpus)
         quote = Quote(
             QuoteConfig(service_uri=self.service_uri, nodes=self.config.nodes),
@@ -145,15 +150,20 @@ class Node:
             ]
             tasks.create_task(self.operator.run(), name="operator port")
             tasks.create_task(self.listener.run(router, orchestrator.methods()), name="listener")
-            await self.host.wait_warm()
-            if self.config.is_checked_at_start and self.service_uri:
-                await check_availability(self.service_uri)
-            self.ready.set()
-            _log.info("serving %s, operator port %d", self.service_uri, self.operator.port)
+            starting = tasks.create_task(self._start(), name="start")
             await self._stopping.wait()
+            starting.cancel()
             await self._drain()
             for task in until_drained:
                 task.cancel()
+
+    async def _start(self) -> None:
+        """Loading models may take minutes, which a node that is told to stop does not wait for."""
+        await self.host.wait_warm()
+        if self.config.is_checked_at_start and self.service_uri:
+            await check_availability(self.service_uri)
+        self.ready.set()
+        _log.info("serving %s, operator port %d", self.service_uri, self.operator.port)
 
     async def _drain(self) -> None:
         deadline_s = self.config.drain_deadline_s

@@ -130,6 +130,8 @@ class Listener:
         nor trickle on HTTP/1.1.
         """
         assert self._server is not None, "bind first"
+        if self._has_drained.is_set():
+            return  # told to end before it began
         grpc = UnaryMethods(methods or {}, self.config.grpc)
         self._http1 = Http1Server(self.config.http1, handler, self._clock)
         try:

@@ -1,0 +1,74 @@
+"""A node that is stopped or fails before it serves."""
+
+import asyncio
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lpnode.config import Address, NodeConfig
+from lpnode.errors import ConfigError
+from lpnode.node import Node
+
+ANY_PORT = Address(host="127.0.0.1", port=0)
+
+
+def node_of(data_dir: Path, **settings: Any) -> Node:
+    given = {"service_uri": "https://127.0.0.1:8935", "listen": ANY_PORT, "operator": ANY_PORT}
+    given |= {"is_checked_at_start": False}
+    return Node(NodeConfig(data_dir=data_dir, **{**given, **settings}))
+
+
+async def test_an_ipv6_address_keeps_its_brackets_when_the_system_gives_the_port(
+    tmp_path: Path,
+) -> None:
+    node = node_of(tmp_path, service_uri="https://[::1]:8935")
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(node.run())
+        await node.ready.wait()
+        assert node.service_uri == f"https://[::1]:{node.listener.port}"
+        node.stop()
+
+
+async def test_a_node_stopped_before_it_runs_leaves_at_once(tmp_path: Path) -> None:
+    node = node_of(tmp_path)
+    node.stop()
+    async with asyncio.timeout(10):
+        await node.run()
+    assert not node.ready.is_set()
+
+
+async def test_a_node_is_stopped_while_it_waits_for_an_answer_at_its_own_address(
+    tmp_path: Path,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        node = node_of(
+            tmp_path,
+            service_uri=f"https://127.0.0.1:{silent.getsockname()[1]}",
+            listen=Address(host="127.0.0.1", port=free_port()),
+            is_checked_at_start=True,
+        )
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(node.run())
+            caller, _ = await asyncio.to_thread(silent.accept)  # the node, calling itself
+            with caller:
+                node.stop()
+                async with asyncio.timeout(5):
+                    await running
+    assert not node.ready.is_set()
+
+
+async def test_a_taken_operator_port_leaves_the_public_port_free(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = Address(host="127.0.0.1", port=free_port())
+        operator = Address(host="127.0.0.1", port=taken.getsockname()[1])
+        with pytest.raises(ConfigError, match="cannot listen on"):
+            await node_of(tmp_path, listen=listen, operator=operator).run()
+        socket.create_server((listen.host, listen.port)).close()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    return port
