@@ -5,6 +5,7 @@ Source: discovery.md section 3.5.
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ import aiohttp
 
 from lpnode.errors import ConfigError, DiscoveryRefused
 from lpnode.protocol.ethereum import Address, checksum_text
+
+_log = logging.getLogger(__name__)
 
 _PRICE_KEPT_S = 30 * 60
 _MAX_BODY_BYTES = 64 * 1024
@@ -63,8 +66,9 @@ class AuthWebhook:
                 body = await _start_of(response.content)
                 status = response.status
         except (aiohttp.ClientError, TimeoutError) as error:
-            reason = str(error) or type(error).__name__
-            raise DiscoveryRefused(f"authentication failed: {reason}") from error
+            # Where the webhook lives is the operator's own business, not the gateway's.
+            _log.warning("the auth webhook did not answer: %s", str(error) or type(error).__name__)
+            raise DiscoveryRefused("authentication failed: no answer from the webhook") from error
         if status != 200:
             raise DiscoveryRefused(f"authentication failed: {body.decode(errors='replace')}")
         price = _price_in(body)

@@ -49,7 +49,14 @@ _NETWORK = [
     ),
     _used("Network", "certFile", _TEXT, "", "certificate chain (PEM); empty: self-signed, kept"),
     _used("Network", "keyFile", _TEXT, "", "private key of -certFile (PEM)"),
-    _used("Network", "authWebhookUrl", _TEXT, "", "asked before each GetOrchestrator answer"),
+    _used(
+        "Network",
+        "authWebhookUrl",
+        _TEXT,
+        "",
+        "asked before each GetOrchestrator answer",
+        is_secret=True,  # its path or query often holds a key
+    ),
     _used(
         "Network", "startupAvailabilityCheck", _BOOL, "true", "ping the service address at start"
     ),

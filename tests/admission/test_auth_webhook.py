@@ -88,6 +88,18 @@ async def test_an_answer_in_several_packets_is_read_to_its_end(
     assert await webhook.authenticate(SENDER) == Fraction(3, 2)
 
 
+async def test_gateways_are_not_told_where_a_silent_webhook_lives(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with aiohttp.ClientSession() as http:
+        webhook = AuthWebhook(AuthWebhookConfig(url="http://127.0.0.1:1/auth?key=hunter2"), http)
+        with pytest.raises(DiscoveryRefused) as refusal:
+            await webhook.authenticate(SENDER)
+    assert str(refusal.value) == "authentication failed: no answer from the webhook"
+    assert "127.0.0.1:1" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
 @pytest.mark.parametrize("body", ["", "nonsense", '{"priceInfo":{"pricePerUnit":1}}'])
 async def test_an_unreadable_answer_is_a_refusal(
     webhook: AuthWebhook, operator: Operator, body: str

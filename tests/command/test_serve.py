@@ -55,6 +55,7 @@ def test_the_environment_is_read_and_its_secrets_are_not_logged(
     models = tmp_path / "aiModels.json"
     models.write_text("{}")
     monkeypatch.setenv("LP_ORCHSECRET", "hunter2")
+    monkeypatch.setenv("LP_AUTHWEBHOOKURL", "https://host/auth?key=hunter2")
     monkeypatch.setenv("LP_AIMODELS", str(models))
     assert main(["serve", "-dataDir", str(tmp_path)]) == 2
     said = capsys.readouterr().err
