@@ -111,12 +111,16 @@ class VideoDecoder:
 
     def flush(self) -> list[Frame]:
         """Returns pictures held back for reordering; decoding goes on at a random access point."""
-        try:
-            pictures = self._codec.decode(None)
-        except av.FFmpegError:
-            pictures = []
+        frames = self._drained()
         self._codec.flush_buffers()
         self._is_waiting = True
+        return frames
+
+    def _drained(self) -> list[Frame]:
+        try:
+            pictures = self._codec.decode(None)
+        except av.FFmpegError:  # what was held back is damaged as well
+            pictures = []
         return [frame for picture in pictures if (frame := _to_frame(picture)) is not None]
 
     def _open(self) -> VideoCodecContext:
@@ -134,7 +138,7 @@ class VideoDecoder:
         # out in coding order. The first unit with two time stamps is early enough to notice.
         self._has_reordering = True
         if self._codec.is_open:
-            frames += [f for p in self._codec.decode(None) if (f := _to_frame(p)) is not None]
+            frames += self._drained()
         self._codec = self._open()
 
     def _count_error(self, error: av.FFmpegError) -> None:
