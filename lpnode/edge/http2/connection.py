@@ -3,6 +3,12 @@
 A unary gRPC call whose method is synchronous is answered inside ``data_received``: no task, and
 one write to the transport for everything that one read brought in.
 
+Note [Copies of a body]
+In: a frame's payload is cut out of the bytes that came with its neighbours (a view would keep all
+of them alive), and the beginning of a frame that came in two reads is joined with its end. Out:
+frame heads and payloads are joined, because TLS makes a record of each write. Video goes over
+HTTP/1.1, where none of this happens: see ``edge.trickle.connection``.
+
 Source: RFC 9113; discovery.md sections 1.1 and 1.5.
 """
 
