@@ -73,4 +73,4 @@ def test_every_package_has_a_place_in_the_layers() -> None:
 )
 def test_a_package_without_pixels_loads_no_torch(package: str) -> None:
     program = f"import {package}, sys; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-P", "-c", program], check=False).returncode == 0

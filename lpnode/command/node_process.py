@@ -44,7 +44,8 @@ class NodeProcess:
         started_at = time.monotonic()
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "lpnode", "serve"),
+            # -P: the working directory may be a source tree without the compiled modules.
+            *("-P", "-m", "lpnode", "serve"),
             *("-serviceAddr", f"127.0.0.1:{service}"),
             *("-httpAddr", f"127.0.0.1:{service}"),
             *("-cliAddr", f"127.0.0.1:{operator}"),

@@ -35,7 +35,7 @@ def test_help_answers_without_loading_torch_or_codecs() -> None:
         "import sys; from lpnode.cli import main; main(['serve', '--help']); "
         "sys.exit(bool({'torch', 'av', 'grpclib'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, check=False)
     assert done.returncode == 0
 
 

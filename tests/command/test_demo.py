@@ -13,7 +13,7 @@ from PIL import Image
 async def test_the_demo_shows_frames_that_came_back_changed(tmp_path: Path) -> None:
     folder = tmp_path / "shown"
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "lpnode", "demo", "--duration", "4", "--size", "640x360"),
+        *(sys.executable, "-P", "-m", "lpnode", "demo", "--duration", "4", "--size", "640x360"),
         *("--output", str(folder)),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

@@ -12,7 +12,7 @@ from relay_node import RelayNode, relay, relay_node
 
 async def started(*words: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "lpnode", "stream", *words),
+        *(sys.executable, "-P", "-m", "lpnode", "stream", *words),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

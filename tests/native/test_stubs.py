@@ -14,7 +14,15 @@ STUBS = Path(__file__).parents[2] / "lpnode" / "_native"
 @pytest.mark.parametrize("module", ["effect", "media", "mpegts", "ticket"])
 def test_stub_is_current(module: str, tmp_path: Path) -> None:
     written = tmp_path / f"{module}.pyi"
-    stubgen = [sys.executable, "-m", "nanobind.stubgen", "-q", "-m", f"lpnode._native.{module}"]
+    stubgen = [
+        sys.executable,
+        "-P",
+        "-m",
+        "nanobind.stubgen",
+        "-q",
+        "-m",
+        f"lpnode._native.{module}",
+    ]
     subprocess.run([*stubgen, "-o", written], check=True)
     committed = STUBS / f"{module}.pyi"
     remedy = f"python -m nanobind.stubgen -m lpnode._native.{module} -o {committed}"
