@@ -167,6 +167,19 @@ class LiveSessions:
         task.add_done_callback(lambda _: self._ended(session))
         return session
 
+    def count_refusal(self, model_id: str, error: Exception) -> None:
+        """Notes for the operator that a job did not start.
+
+        What peers choose freely, model names they invent and texts, makes no labels.
+        """
+        is_known = ModelKey(_CAPABILITY, model_id) in self._capacity.keys()  # noqa: SIM118 a method
+        self._metrics.ai_request_errors.increase(
+            error_code=type(error).__name__,
+            pipeline=LIVE_PIPELINE,
+            model_name=model_id if is_known else "",
+            sender="",
+        )
+
     async def drain(self, deadline_s: float) -> None:
         """Refuses new sessions, lets running ones end until the deadline, then stops them."""
         self._is_draining = True

@@ -5,7 +5,8 @@ import time
 from lpnode.admission.admit import Admitter
 from lpnode.edge.exchange import Request, Response, read_body, text_response
 from lpnode.edge.routes import Route
-from lpnode.protocol.live_job import JSON, encode_live_answer, parse_live_job
+from lpnode.errors import LpnodeError
+from lpnode.protocol.live_job import JSON, LiveJob, encode_live_answer, parse_live_job
 from lpnode.session.live_sessions import LIVE_PIPELINE, LiveSessions
 
 MAX_BODY_BYTES = 10 << 20
@@ -52,6 +53,14 @@ class LiveEndpoint:
             request_id=request.headers.get("requestID"),
             received_ms=received_ms,
         )
+        try:
+            body = self._start(request, job)
+        except LpnodeError as error:
+            self._sessions.count_refusal(job.model_id, error)
+            raise
+        return Response(200, [("Content-Type", JSON)], body)
+
+    def _start(self, request: Request, job: LiveJob) -> bytes:
         with self._sessions.reserve(job.model_id) as place:
             admission = self._admitter.admit(
                 request.headers.get("Livepeer-Payment"),
@@ -59,8 +68,7 @@ class LiveEndpoint:
                 place.manifest_id,
             )
             self._sessions.start(place, job, admission)
-            body = encode_live_answer(place.manifest_id, self._channels_url)
-        return Response(200, [("Content-Type", JSON)], body)
+            return encode_live_answer(place.manifest_id, self._channels_url)
 
 
 def _media_type(request: Request) -> str:

@@ -1,5 +1,6 @@
 """``POST /live-video-to-video`` as a gateway sends it. Checklist: live.md section 19, L1 to L9."""
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Mapping
@@ -150,6 +151,25 @@ async def test_bad_headers_are_refused_and_leave_nothing_behind(
     response = await edge.post(GATEWAY_BODY, headers=headers)
     assert response.status == status
     assert nothing_is_left(edge)
+
+
+async def test_the_last_slot_goes_to_one_of_two_requests_at_once(edge: Edge) -> None:
+    """L9."""
+    answers = await asyncio.gather(edge.post(GATEWAY_BODY), edge.post(GATEWAY_BODY))
+    assert sorted(answer.status for answer in answers) == [200, 503]
+    assert len(edge.bench.sessions) == 1
+
+
+async def test_refusals_are_counted_under_few_names(edge: Edge) -> None:
+    """Discovery checklist 33."""
+    await edge.post(GATEWAY_BODY | {"params": {"width": 100}})
+    await edge.post(GATEWAY_BODY | {"model_id": "invented"})
+    await edge.post(GATEWAY_BODY | {"model_id": "also invented"})
+    lines = edge.bench.metrics.exposition().decode().splitlines()
+    counts = [line for line in lines if line.startswith("livepeer_ai_request_errors{")]
+    assert [line.rsplit(" ", 1)[1] for line in counts] == ["1.0", "2.0"]
+    assert 'error_code="BadParameters",model_name="noop"' in counts[0]
+    assert 'error_code="NoCapacity",model_name=""' in counts[1]
 
 
 async def test_capacity_is_judged_before_credentials(edge: Edge) -> None:
