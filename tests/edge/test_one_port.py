@@ -9,8 +9,10 @@ import grpc
 import httpx
 import pytest
 from edge.conftest import Serve, Waiting
+from edge.raw_http2 import POST_PING, connected, request
 
 from lpnode.edge.exchange import Request, Response
+from lpnode.edge.http2 import frames
 from lpnode.edge.listener import Listener, ListenerConfig
 from lpnode.errors import ConfigError
 
@@ -56,6 +58,20 @@ async def test_plaintext_port_answers_prior_knowledge_grpc_and_http1(serve: Serv
         async with httpx.AsyncClient() as client:
             answer = await client.get(f"http://127.0.0.1:{listener.port}/healthz")
             assert answer.status_code == 200
+
+
+async def test_one_http2_connection_carries_grpc_and_json(serve: Serve) -> None:
+    """Discovery checklist 3."""
+    async with serve() as listener, connected(listener) as client:
+        message = frames.frame(frames.DATA, frames.END_STREAM, 1, b"\0\0\0\0\0")
+        client.send(client.headers(1, POST_PING, end_stream=False), message)
+        fields = [("content-type", "application/json"), ("content-length", "2")]
+        body = frames.frame(frames.DATA, frames.END_STREAM, 3, b"{}")
+        client.send(client.headers(3, request("POST", "/echo", *fields), end_stream=False), body)
+        assert (await client.response(3))[1] == b"{}"
+        client.send(client.headers(5, POST_PING, end_stream=False))
+        client.send(frames.frame(frames.DATA, frames.END_STREAM, 5, b"\0\0\0\0\0"))
+        assert (await client.response(5))[0]["grpc-status"] == "0"
 
 
 async def test_a_grpc_refusal_arrives_with_status_2_and_its_exact_text(serve: Serve) -> None:

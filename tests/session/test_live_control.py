@@ -228,6 +228,26 @@ async def test_status_comes_at_once_and_every_ten_seconds() -> None:
     assert max(gaps_ms[1:]) <= 11_000
 
 
+async def test_a_stream_that_was_swapped_here_goes_on_where_it_is() -> None:
+    """L55: the last update is replayed at once, and the running segment comes in one go."""
+    running = list(h264_input(60, gop=60, first_frame=72_000))
+    async with NodeBench().running() as bench:
+        gateway = bench.start({"max_framerate": 30})
+        gateway.update({"max_framerate": 60, "show_reloading_frame": False})
+        for frame in running[:40]:
+            gateway.send(frame)
+        assert await gateway.receive()
+        params = gateway.session.params
+        assert (params.max_framerate, params.show_reloading_frame) == (60, False)
+        for frame in running[40:]:
+            gateway.send(frame)
+        async with asyncio.timeout(20):
+            while gateway.pictures()[-1].pts != running[-1].pts_ticks:
+                await gateway.receive()
+        gateway.input.close()
+        await bench.ended()
+
+
 async def test_events_wait_for_the_gateway_to_listen() -> None:
     """A gateway that begins to read just after its answer sees the first status."""
     config = LiveConfig(tick_s=0.02, first_event_delay_s=0.1)
