@@ -1,21 +1,116 @@
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/string_view.h>
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <vector>
 
 #include "byte_view.h"
+#include "error.h"
 #include "error_translator.h"
 #include "ticket/keccak256.h"
+#include "ticket/verify.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
+using namespace lpnode::ticket;
+using lpnode::ByteView;
+
+namespace {
+
+template <size_t size>
+std::array<uint8_t, size> exactly(nb::handle object, const char* name) {
+  const ByteView view(object);
+  if (view.bytes().size() != size)
+    throw lpnode::InvalidArgument(std::string(name) + " must be " + std::to_string(size) +
+                                  " bytes, got " + std::to_string(view.bytes().size()));
+  std::array<uint8_t, size> bytes;
+  std::copy_n(view.bytes().begin(), size, bytes.begin());
+  return bytes;
+}
+
+// Copied, as a buffer need not be aligned.
+std::vector<uint32_t> to_nonces(std::span<const uint8_t> bytes) {
+  if (bytes.size() % sizeof(uint32_t))
+    throw lpnode::InvalidArgument("nonces must be unsigned integers of 4 bytes");
+  std::vector<uint32_t> nonces(bytes.size() / sizeof(uint32_t));
+  if (!nonces.empty()) std::memcpy(nonces.data(), bytes.data(), bytes.size());
+  return nonces;
+}
+
+nb::bytes to_bytes(std::span<const uint8_t> bytes) { return nb::bytes(bytes.data(), bytes.size()); }
+
+}  // namespace
 
 NB_MODULE(ticket, m) {
   lpnode::register_error_translator();
   m.def(
       "keccak256",
       [](const nb::object& message) {
-        const lpnode::ByteView view(message);
-        const auto digest = lpnode::ticket::keccak256(view.bytes());
-        return nb::bytes(digest.data(), digest.size());
+        const ByteView view(message);
+        return to_bytes(keccak256(view.bytes()));
       },
       "message"_a, nb::sig("def keccak256(message: typing_extensions.Buffer) -> bytes"),
       "The Keccak-256 digest (32 bytes) of a contiguous bytes-like object.");
+
+  m.attr("VALID") = kValid;
+  m.attr("WON") = kWon;
+  m.attr("RECOVERED") = kRecovered;
+
+  m.def(
+      "best_simd_path", [] { return simd_path_name(best_simd_path()); },
+      "The path that \"auto\" takes on this machine: \"portable\", \"avx2\" or \"ifma\".");
+
+  nb::class_<Secp256k1>(m, "Secp256k1", "libsecp256k1 as loaded by someone else.")
+      .def(
+          "__init__",
+          [](Secp256k1* self, uintptr_t context, uintptr_t parse_compact, uintptr_t recover,
+             uintptr_t serialize) {
+            new (self) Secp256k1{
+                reinterpret_cast<const void*>(context),
+                reinterpret_cast<decltype(Secp256k1::parse_compact)>(parse_compact),
+                reinterpret_cast<decltype(Secp256k1::recover)>(recover),
+                reinterpret_cast<decltype(Secp256k1::serialize)>(serialize)};
+          },
+          "context"_a, "parse_compact"_a, "recover"_a, "serialize"_a,
+          "Addresses of a context and of secp256k1_ecdsa_recoverable_signature_parse_compact,\n"
+          "secp256k1_ecdsa_recover and secp256k1_ec_pubkey_serialize. The library must stay loaded.");
+
+  m.def(
+      "verify_tickets",
+      [](const Secp256k1& secp256k1, const nb::object& preimage, const nb::object& sender,
+         const nb::object& recipient_rand, const nb::object& win_prob, const nb::object& nonces,
+         const nb::object& signatures, std::string_view path) {
+        const ByteView preimage_view(preimage), nonce_view(nonces), signature_view(signatures);
+        const std::vector<uint32_t> nonce_values = to_nonces(nonce_view.bytes());
+        Payment payment{preimage_view.bytes(),
+                        exactly<20>(sender, "sender"),
+                        std::nullopt,
+                        from_big_endian(exactly<32>(win_prob, "win_prob").data()),
+                        nonce_values,
+                        signature_view.bytes()};
+        if (!recipient_rand.is_none())
+          payment.recipient_rand = exactly<32>(recipient_rand, "recipient_rand");
+        const SimdPath simd_path = simd_path_named(path);
+        std::vector<uint8_t> verdicts(payment.nonces.size());
+        std::optional<PublicKey> key;
+        {
+          const nb::gil_scoped_release unlocked;
+          key = verify_tickets(secp256k1, payment, simd_path, verdicts);
+        }
+        return nb::make_tuple(to_bytes(verdicts), key ? nb::object(to_bytes(*key)) : nb::none());
+      },
+      "secp256k1"_a, "preimage"_a, "sender"_a, "recipient_rand"_a.none(), "win_prob"_a, "nonces"_a,
+      "signatures"_a, "path"_a = "auto",
+      nb::sig("def verify_tickets(secp256k1: Secp256k1, preimage: typing_extensions.Buffer, "
+              "sender: bytes, recipient_rand: bytes | None, win_prob: bytes, "
+              "nonces: typing_extensions.Buffer, signatures: typing_extensions.Buffer, "
+              "path: str = \"auto\") -> tuple[bytes, bytes | None]"),
+      "Verifies the N tickets of one payment; the GIL is released meanwhile.\n\n"
+      "preimage: the packed ticket (168 or 232 bytes), whatever its nonce. sender: 20 bytes.\n"
+      "recipient_rand: 32 bytes, or None: no ticket wins. win_prob: 32 bytes, big-endian.\n"
+      "nonces: N native uint32. signatures: N rows of 65 bytes.\n\n"
+      "Returns a byte for each ticket, made of VALID, WON and RECOVERED, and the sender's public key\n"
+      "(x and y, 64 bytes) if it was recovered from one of them.");
 }

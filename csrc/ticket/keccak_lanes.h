@@ -1,0 +1,24 @@
+// Eight Keccak states side by side.
+#pragma once
+
+#include "ticket/keccak_constants.h"
+#include "ticket/simd_path.h"
+
+namespace lpnode::ticket {
+
+inline constexpr size_t kLanes = 8;
+
+// Word w of lane l is word[w][l].
+struct alignas(64) KeccakLanes {
+  uint64_t word[kKeccakWords][kLanes] = {};
+};
+
+// Keccak-f[1600] on each lane.
+void permute_lanes_portable(KeccakLanes& lanes) noexcept;
+void permute_lanes_avx2(KeccakLanes& lanes) noexcept;
+void permute_lanes_ifma(KeccakLanes& lanes) noexcept;
+
+using PermuteLanes = void (*)(KeccakLanes&) noexcept;
+[[nodiscard]] PermuteLanes permute_lanes(SimdPath path) noexcept;
+
+}  // namespace lpnode::ticket

@@ -1,0 +1,161 @@
+"""Whole payments verified natively, on the published vectors and their corruptions."""
+
+import base64
+import json
+from array import array
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lpnode.errors import InvalidArgument, NotBuilt
+from lpnode.payment.ticket import TicketParams
+from lpnode.payment.verifier import (
+    TicketVerifier,
+    TicketVerifierConfig,
+    Verdicts,
+    packed_signatures,
+)
+from lpnode.protocol import lp_rpc_pb2 as pb
+from lpnode.protocol.ethereum import Address
+
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "payments.json").read_text())
+PATHS = ("portable", "avx2", "ifma")
+
+
+@pytest.fixture(params=PATHS)
+def verifier(request: pytest.FixtureRequest) -> TicketVerifier:
+    verifier = TicketVerifier(TicketVerifierConfig(simd_path=request.param))
+    try:
+        verifier.verify(Address(bytes(20)), params_of(VECTORS["ticket_hash"][0]), None, b"", b"")
+    except NotBuilt as missing:
+        pytest.skip(str(missing))
+    return verifier
+
+
+def unhex(text: str) -> bytes:
+    return bytes.fromhex(text.removeprefix("0x"))
+
+
+def params_of(vector: dict[str, Any]) -> TicketParams:
+    return TicketParams(
+        recipient=Address(unhex(vector["recipient"])),
+        face_value_wei=int(vector["face_value"]),
+        win_prob=int(vector["win_prob"]),
+        recipient_rand_hash=unhex(vector["recipient_rand_hash"]),
+        seed=0,
+        expiration_block=0,
+        creation_round=int(vector["creation_round"]),
+        creation_round_block_hash=unhex(vector["creation_round_block_hash"]),
+    )
+
+
+TICKETS = {vector["name"]: vector for vector in VECTORS["ticket_hash"]}
+
+
+def verify_one(
+    verifier: TicketVerifier, ticket: dict[str, Any], sender: bytes, signature: bytes
+) -> bool:
+    nonces = array("I", [int(ticket["sender_nonce"])])
+    packed = packed_signatures([signature])
+    return verifier.verify(Address(sender), params_of(ticket), None, nonces, packed).is_valid(0)
+
+
+@pytest.mark.parametrize("vector", VECTORS["ticket_signatures"], ids=lambda v: v["ticket"])
+def test_a_ticket_is_valid_for_its_signer_alone(
+    verifier: TicketVerifier, vector: dict[str, Any]
+) -> None:
+    ticket = TICKETS[vector["ticket"]]
+    signature = unhex(vector["signature"])
+    sender = unhex(ticket["sender"])
+    is_senders = unhex(vector["recovered"]) == sender
+    assert verify_one(verifier, ticket, sender, signature) == is_senders
+
+
+@pytest.mark.parametrize(
+    "case",
+    [case for case in VECTORS["signature_acceptance"]["cases"] if "message" not in case],
+    ids=lambda case: case["name"],
+)
+def test_exactly_the_accepted_forms_are_valid(
+    verifier: TicketVerifier, case: dict[str, Any]
+) -> None:
+    acceptance = VECTORS["signature_acceptance"]
+    ticket = TICKETS[acceptance["ticket"]]
+    sender = unhex(acceptance["expected_sender"])
+    assert verify_one(verifier, ticket, sender, unhex(case["signature"])) == case["accept"]
+
+
+@pytest.mark.parametrize("series", VECTORS["winning_series"], ids=lambda s: s["name"])
+def test_the_winners_of_a_series_win(verifier: TicketVerifier, series: dict[str, Any]) -> None:
+    rand = int(series["recipient_rand"]).to_bytes(32)
+    nonces = array("I", [ticket["nonce"] for ticket in series["tickets"]])
+    signatures = packed_signatures(unhex(ticket["signature"]) for ticket in series["tickets"])
+    sender = Address(unhex(series["sender"]))
+    verdicts = verifier.verify(sender, params_of(series), rand, nonces, signatures)
+    assert verdicts.invalid == []
+    assert [nonces[index] for index in verdicts.winners] == series["winners"]
+    without_rand = verifier.verify(sender, params_of(series), None, nonces, signatures)
+    assert without_rand.num_valid == len(nonces)
+    assert without_rand.winners == []
+
+
+def verify_batch(verifier: TicketVerifier, payment_base64: str) -> tuple["array[int]", Verdicts]:
+    payment = pb.Payment.FromString(base64.b64decode(payment_base64))
+    wire = payment.ticket_params
+    params = TicketParams(
+        recipient=Address(wire.recipient),
+        face_value_wei=int.from_bytes(wire.face_value),
+        win_prob=int.from_bytes(wire.win_prob),
+        recipient_rand_hash=wire.recipient_rand_hash,
+        seed=int.from_bytes(wire.seed),
+        expiration_block=int.from_bytes(wire.expiration_block),
+        creation_round=payment.expiration_params.creation_round,
+        creation_round_block_hash=payment.expiration_params.creation_round_block_hash,
+    )
+    nonces = array("I", [each.sender_nonce for each in payment.ticket_sender_params])
+    signatures = packed_signatures(each.sig for each in payment.ticket_sender_params)
+    rand = int(VECTORS["batch_100"]["recipient_rand"]).to_bytes(32)
+    return nonces, verifier.verify(Address(payment.sender), params, rand, nonces, signatures)
+
+
+def test_a_payment_of_100_tickets_is_valid_and_its_winners_win(verifier: TicketVerifier) -> None:
+    nonces, verdicts = verify_batch(verifier, VECTORS["batch_100"]["payment_base64"])
+    assert len(verdicts) == verdicts.num_valid == 100
+    winners = [nonces[index] for index in verdicts.winners]
+    assert winners == VECTORS["batch_100"]["winning_nonces"]
+
+
+def test_exactly_the_corrupted_tickets_of_a_payment_are_invalid(verifier: TicketVerifier) -> None:
+    corrupted = VECTORS["batch_100"]["corrupted"]
+    nonces, verdicts = verify_batch(verifier, corrupted["payment_base64"])
+    assert [nonces[index] for index in verdicts.invalid] == [17, 58, 93]
+
+
+def test_a_payment_without_tickets_has_no_verdicts(verifier: TicketVerifier) -> None:
+    params = params_of(VECTORS["ticket_hash"][0])
+    assert len(verifier.verify(Address(bytes(20)), params, bytes(32), array("I"), b"")) == 0
+
+
+@pytest.mark.parametrize(
+    ("nonces", "signatures", "named"),
+    [(array("I", [1]), b"", "65 bytes"), (b"", bytes(65), "65 bytes"), (b"abc", b"", "4 bytes")],
+)
+def test_sizes_that_do_not_fit_are_refused(
+    verifier: TicketVerifier, nonces: bytes, signatures: bytes, named: str
+) -> None:
+    params = params_of(VECTORS["ticket_hash"][0])
+    with pytest.raises(InvalidArgument, match=named):
+        verifier.verify(Address(bytes(20)), params, None, nonces, signatures)
+
+
+def test_a_rand_that_is_not_32_bytes_is_refused(verifier: TicketVerifier) -> None:
+    params = params_of(VECTORS["ticket_hash"][0])
+    with pytest.raises(InvalidArgument, match="recipient_rand must be 32 bytes"):
+        verifier.verify(Address(bytes(20)), params, b"\x05", array("I"), b"")
+
+
+def test_an_unknown_path_is_refused() -> None:
+    verifier = TicketVerifier(TicketVerifierConfig(simd_path="sse9"))
+    with pytest.raises(InvalidArgument, match="portable, avx2 or ifma"):
+        verifier.verify(Address(bytes(20)), params_of(VECTORS["ticket_hash"][0]), None, b"", b"")
