@@ -61,7 +61,7 @@ class TextFormatter(logging.Formatter):
         subject = record.name.removeprefix("lpnode.")
         session = session_id.get()
         mark = f" [{session}]" if session else ""
-        line = f"{moment} {record.levelname[0]} {subject}{mark}: {_one_line(record.getMessage())}"
+        line = f"{moment} {record.levelname[0]} {subject}{mark}: {record.getMessage()}"
         return f"{line}\n{_trace(record)}" if record.exc_info else line
 
 
@@ -81,13 +81,6 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             fields["trace"] = _trace(record)
         return json.dumps(fields, ensure_ascii=False)
-
-
-def _one_line(text: str) -> str:
-    """What strangers sent may hold line ends and terminal controls; here they are only shown."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _trace(record: logging.LogRecord) -> str:

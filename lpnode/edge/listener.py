@@ -298,8 +298,6 @@ class _Connection(asyncio.Protocol):
 
     def _sniff(self, data: bytes) -> None:
         buffer = self._buffer
-        if not buffer:
-            data = data.lstrip(b"\r\n")  # RFC 9112 section 2.2
         buffer += data
         if self._first_byte_s is None:
             self._first_byte_s = self._listener.clock()
@@ -307,16 +305,16 @@ class _Connection(asyncio.Protocol):
             self._serve(self._listener.http2(), bytes(buffer))
         elif PREFACE.startswith(buffer):
             return
-        elif not 65 <= buffer[0] <= 90:
+        elif not (65 <= buffer[0] <= 90 or buffer[0] in b"\r\n"):
             self._refuse(b"400 Bad Request")
         elif len(buffer) > self._listener.config.http1.max_head_bytes:
             self._refuse(b"431 Request Header Fields Too Large")
         else:
-            # Only what is new is looked through: a line may come a byte at a time.
-            end = buffer.find(b"\n", len(buffer) - len(data))
+            line = bytes(buffer).lstrip(b"\r\n")
+            end = line.find(b"\n")
             if end >= 0:
-                path = _path(bytes(buffer[:end]))
-                self._serve(self._listener.http1(path, self._take_back), bytes(buffer))
+                path = _path(line[:end])
+                self._serve(self._listener.http1(path, self._take_back), line)
 
     def _refuse(self, status: bytes) -> None:
         self._is_refused = True

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from lpnode.errors import ConfigError, InsufficientBalance
-from lpnode.payment.params import MAX_WIN_PROB
+from lpnode.payment.ticket import MAX_WIN_PROB
 from lpnode.protocol.ethereum import Address
 
 _MAX_DENOMINATOR_BITS = 1024

@@ -16,17 +16,15 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from lpnode.errors import ConfigError, Refused
+from lpnode.payment.ticket import MAX_WIN_PROB, WORD_BYTES, TicketParams, recipient_rand_hash
 from lpnode.protocol.ethereum import Address
-from lpnode.protocol.keccak import keccak256
 
-MAX_WIN_PROB = 2**256 - 1
 PARAMS_LIFETIME_BLOCKS = 40
 """In L1 blocks, about eight minutes."""
-HASH_BYTES = 32
 KEY_BYTES = 32
 
 _DOMAIN = b"lpnode/recipientRand/v1"
-_MAX_UINT256 = 2**256 - 1
+_MAX_UINT256 = MAX_WIN_PROB
 _TX_COST_MULTIPLIER = 100
 _EV_MULTIPLIER = 100
 _AVERAGE_GAS_PRICE_WEI = 3_000_000_000
@@ -100,11 +98,6 @@ def win_prob(face_value_wei: int, ev_wei: int) -> int:
     return ev_wei * -(-MAX_WIN_PROB // face_value_wei)
 
 
-def expected_value(face_value_wei: int, win_prob: int) -> Fraction:
-    """What a ticket is worth, in wei, exactly."""
-    return Fraction(face_value_wei * win_prob, MAX_WIN_PROB)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """Everything that our parameters bind. Amounts in wei.
@@ -135,12 +128,25 @@ class Terms:
                 raise ValueError(f"{name} is not a 256-bit number")
         if self.price < 0 or max(self.price.numerator, self.price.denominator) > _MAX_UINT256:
             raise ValueError("price is not a ratio of 256-bit numbers")
-        if len(self.creation_round_block_hash) != HASH_BYTES:
+        if len(self.creation_round_block_hash) != WORD_BYTES:
             raise ValueError("creation_round_block_hash is not 32 bytes")
 
     def recipient_rand(self, key: bytes) -> bytes:
         """Returns the secret number of these terms, 32 bytes big-endian. ``key``: 32 bytes."""
         return hmac.digest(key, self._message(), "sha256")
+
+    def params(self, recipient_rand: bytes) -> TicketParams:
+        """Returns the parameters that hide ``recipient_rand``."""
+        return TicketParams(
+            recipient=self.recipient,
+            face_value_wei=self.face_value_wei,
+            win_prob=self.win_prob,
+            recipient_rand_hash=recipient_rand_hash(recipient_rand),
+            seed=self.seed,
+            expiration_block=self.expiration_block,
+            creation_round=self.creation_round,
+            creation_round_block_hash=self.creation_round_block_hash,
+        )
 
     def _message(self) -> bytes:
         return b"".join(
@@ -158,11 +164,6 @@ class Terms:
                 self.creation_round_block_hash,
             )
         )
-
-
-def hash_of(recipient_rand: bytes) -> bytes:
-    """What the sender sees of ``recipient_rand`` (32 bytes)."""
-    return keccak256(recipient_rand)
 
 
 def _uint256(number: int) -> bytes:

@@ -8,8 +8,6 @@ import msgspec
 
 from lpnode.errors import ProtocolError
 
-MAX_ID_CHARACTERS = 256
-"""Ids of streams and requests are for logs and events; longer ones are cut."""
 MPEG_TS = "video/MP2T"
 JSON = "application/json"
 
@@ -70,8 +68,8 @@ def parse_live_job(
     return LiveJob(
         model_id=fields.model_id,
         params=fields.params,
-        stream_id=(fields.stream_id or stream_id)[:MAX_ID_CHARACTERS],
-        request_id=(fields.gateway_request_id or request_id)[:MAX_ID_CHARACTERS],
+        stream_id=fields.stream_id or stream_id,
+        request_id=fields.gateway_request_id or request_id,
         received_ms=received_ms,
     )
 

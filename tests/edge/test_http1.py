@@ -63,14 +63,6 @@ async def test_keep_alive_serves_one_request_after_another(serve: Serve) -> None
         assert listener.num_connections == 1
 
 
-async def test_line_ends_before_a_request_that_comes_in_bytes_are_passed_over(serve: Serve) -> None:
-    async with serve() as listener, connected(listener) as peer:
-        for byte in b"\r\n\r\n" + HEALTHZ:
-            peer.send(bytes((byte,)))
-            await asyncio.sleep(0)
-        assert (await peer.head()).startswith(b"HTTP/1.1 200 ")
-
-
 async def test_pipelined_requests_are_answered_in_order(serve: Serve) -> None:
     async with serve() as listener, connected(listener) as peer:
         nowhere = b"GET /nowhere HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n"

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from lpnode.errors import ConfigError, InsufficientBalance
 from lpnode.payment.balance import BalanceKey, Balances, BalancesConfig, bounded
-from lpnode.payment.params import MAX_WIN_PROB, expected_value, win_prob
+from lpnode.payment.params import win_prob
+from lpnode.payment.ticket import MAX_WIN_PROB, expected_value
 from lpnode.protocol.ethereum import Address
 
 KEY = BalanceKey(Address(b"\x01" * 20), "manifest")

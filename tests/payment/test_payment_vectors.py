@@ -18,11 +18,10 @@ from lpnode.payment.meter import UnitClock
 from lpnode.payment.params import (
     InsufficientReserve,
     Terms,
-    expected_value,
     face_value_wei,
-    hash_of,
     win_prob,
 )
+from lpnode.payment.ticket import expected_value, recipient_rand_hash
 from lpnode.protocol.ethereum import Address
 
 S = 1_000_000_000
@@ -155,7 +154,7 @@ def test_recipient_rand_is_the_mac_of_the_fixed_width_message() -> None:
     expected = RAND["suggested_fixed_width_encoding"]
     rand = TERMS.recipient_rand(KEY)
     assert rand == raw(expected["recipient_rand"])
-    assert hash_of(rand) == raw(expected["recipient_rand_hash"])
+    assert recipient_rand_hash(rand) == raw(expected["recipient_rand_hash"])
 
 
 @pytest.mark.parametrize(

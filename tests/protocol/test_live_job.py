@@ -43,12 +43,6 @@ def test_the_body_overrides_the_legacy_headers() -> None:
     assert (job.stream_id, job.request_id) == ("s", "r")
 
 
-def test_ids_of_absurd_length_are_cut() -> None:
-    body = json.dumps({"model_id": "m", "stream_id": "s" * 100_000})
-    job = parse_live_job(body.encode(), request_id="r" * 100_000, received_ms=0)
-    assert (len(job.stream_id), len(job.request_id)) == (256, 256)
-
-
 @pytest.mark.parametrize("body", [b"{}", b'{"model_id":null}', b'{"model_id":""}'])
 def test_a_missing_model_is_refused(body: bytes) -> None:
     with pytest.raises(ProtocolError, match="model_id is missing"):
