@@ -1,6 +1,7 @@
 """A node in a process of its own, on loopback, for as long as a block runs."""
 
 import asyncio
+import os
 import socket
 import sys
 import time
@@ -51,6 +52,8 @@ class NodeProcess:
             *("-cliAddr", f"127.0.0.1:{operator}"),
             *("-dataDir", str(self._data_dir)),
             *("-drainTimeout", "1s"),
+            # Settings meant for the operator's own node are not for this one.
+            env={name: text for name, text in os.environ.items() if not name.startswith("LP_")},
             stdout=self._log,
             stderr=self._log,
             # Ctrl-C in the terminal is for the client; it ends the node in its turn.

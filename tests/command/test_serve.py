@@ -24,7 +24,10 @@ def logging_as_before() -> Iterator[None]:
     own.setLevel(before[2])
 
 
-async def test_it_serves_until_sigterm_and_leaves_with_0(tmp_path: Path) -> None:
+async def test_it_serves_until_sigterm_and_leaves_with_0(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LP_NETWORK", "a setting for another node")
     async with NodeProcess(tmp_path / "data", tmp_path / "node.log") as node:
         found = await get_orchestrator(node.service_uri, discovery_request(demand_for(35, "noop")))
         async with (
