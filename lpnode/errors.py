@@ -22,6 +22,15 @@ LpnodeError
   HostError            a model host failed or vanished; the slot is returned
     DeviceError · OutOfDeviceMemory
   StorageFailed        what had to be on disk is not; the request fails, nothing is credited
+  ChainError           RPC or contract failure; retried by its owner with back-off
+    RpcUnavailable       no endpoint gave an answer in time
+    RpcRefused           an endpoint understood the request and answered with an error
+      CallReverted         a contract declined; carries its reason
+    TransactionError     a transaction did not do its work
+      GasPriceTooHigh      gas costs more than the operator allows; nothing was sent
+      TransactionTimedOut  not mined in time; it may still be
+      TransactionReverted  mined, and the contract declined
+      TransactionLost      another transaction took its place
   ConfigError          at start only: says what was given and what would be accepted
   InvalidArgument      a caller's mistake, never caused by a peer
   NotBuilt             this build lacks the native part
@@ -135,6 +144,54 @@ class OutOfDeviceMemory(HostError):
 
 class StorageFailed(LpnodeError):
     """What had to be on disk is not; the request fails and nothing is credited."""
+
+
+class ChainError(LpnodeError):
+    """An RPC endpoint or a contract failed; whoever asked tries again later."""
+
+
+class RpcUnavailable(ChainError):
+    """No endpoint gave an answer in time."""
+
+
+class RpcRefused(ChainError):
+    """An endpoint understood the request and answered with an error.
+
+    ``code`` is the JSON-RPC error code, ``data`` whatever came with it.
+    """
+
+    def __init__(self, text: str, *, code: int, data: object = None) -> None:
+        super().__init__(text)
+        self.code = code
+        self.data = data
+
+
+class CallReverted(RpcRefused):
+    """A contract declined. ``reason`` is its own text, empty when it gave none."""
+
+    def __init__(self, text: str, *, code: int, reason: str, data: object = None) -> None:
+        super().__init__(text, code=code, data=data)
+        self.reason = reason
+
+
+class TransactionError(ChainError):
+    """A transaction did not do its work."""
+
+
+class GasPriceTooHigh(TransactionError):
+    """Gas costs more than the operator allows; nothing was sent."""
+
+
+class TransactionTimedOut(TransactionError):
+    """The transaction was not mined in time. It may still be: ask the chain before a new one."""
+
+
+class TransactionReverted(TransactionError):
+    """The transaction was mined and the contract declined; its gas is spent."""
+
+
+class TransactionLost(TransactionError):
+    """Another transaction with the same nonce was mined; this one never will be."""
 
 
 class ConfigError(LpnodeError):

@@ -1,0 +1,1 @@
+"""The chain as the node needs it: endpoints, contracts, events, transactions and keys."""
