@@ -5,7 +5,7 @@ from typing import Protocol
 from lpnode.schedule.hosted_stream import Restart
 from lpnode.session.clock import Clock
 from lpnode.session.events import Events
-from lpnode.session.state import Observation, SessionState, assess
+from lpnode.session.state import GRACE_S, Observation, SessionState, assess
 from lpnode.session.stop_reason import StopReason
 from lpnode.session.vitals import Vitals
 
@@ -95,7 +95,7 @@ class Guardian:
             is_alive=stream.is_alive,
             is_ready=stream.is_ready,
             has_stream=True,
-            started_s=vitals.start_s,
+            started_s=self._started_s(),
             # A reload may take as long as a first load, however long ago that was.
             ready_s=stream.ready_at_s if self._load_began_s is None else self._load_began_s,
             last_params_update_s=vitals.params_updated_s,
@@ -106,6 +106,18 @@ class Guardian:
             input_fps=vitals.input_rate.fps,
             inference_fps=vitals.output_rate.fps,
         )
+
+    def _started_s(self) -> float:
+        """When the stream began; before its first output, no earlier than two seconds before input.
+
+        Taken literally, the rules would find the first output overdue in the instant in which a
+        late first frame comes.
+        """
+        vitals = self._vitals
+        first_s = None if vitals.last_output_s is not None else vitals.unanswered_since_s
+        if first_s is None or not self._stream.is_ready:
+            return vitals.start_s
+        return max(vitals.start_s, first_s - GRACE_S)
 
     def _output_expected_since_s(self) -> float | None:
         """The last output, or the first input after it if that came later.

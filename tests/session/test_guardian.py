@@ -92,6 +92,19 @@ def test_a_pipeline_that_never_gives_output_is_given_up_after_twelve_seconds(wat
     assert (reason, at_s) == (StopReason.PIPELINE_FAILED, 12)
 
 
+def test_the_first_frame_may_come_late(watch: Watch) -> None:
+    """The health check may fall between the first frame and its output."""
+    assert watch.run(20, fps_in=0, fps_out=0)[0] is None
+    assert watch.run(1, fps_in=1, fps_out=0)[0] is None
+    assert watch.run(5)[0] is None
+
+
+def test_a_late_first_frame_is_waited_for_no_longer_than_another(watch: Watch) -> None:
+    watch.run(20, fps_in=0, fps_out=0)
+    reason, at_s = watch.run(30, fps_out=0)
+    assert (reason, at_s) == (StopReason.PIPELINE_FAILED, 31)
+
+
 def test_missing_input_is_not_the_pipelines_fault(watch: Watch) -> None:
     watch.run(20)
     reason, at_s = watch.run(100, fps_in=0, fps_out=0)
