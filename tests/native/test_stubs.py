@@ -23,7 +23,8 @@ def test_stub_is_current(module: str, tmp_path: Path) -> None:
         "-m",
         f"lpnode._native.{module}",
     ]
-    subprocess.run([*stubgen, "-o", written], check=True)
+    # The generator looks for the module in the working directory first.
+    subprocess.run([*stubgen, "-o", written], check=True, cwd=tmp_path)
     committed = STUBS / f"{module}.pyi"
     remedy = f"python -m nanobind.stubgen -m lpnode._native.{module} -o {committed}"
     assert written.read_text() == committed.read_text(), f"run: {remedy}"

@@ -123,6 +123,7 @@ async def test_a_reload_shows_loading_frames_that_do_not_count_as_output(script:
     frames = list(h264_input(15))
     async with NodeBench(script=script).running() as bench:
         gateway = bench.start()
+        await until(lambda: gateway.session.is_ready)
         await gateway.exchange(frames[:5])
         script.may_update.clear()
         gateway.update({"max_framerate": 30})
@@ -147,6 +148,7 @@ async def test_without_loading_frames_a_reload_is_silent_and_survived(script: Sc
     frames = list(h264_input(12))
     async with NodeBench(script=script).running() as bench:
         gateway = bench.start({"show_reloading_frame": False})
+        await until(lambda: gateway.session.is_ready)
         await gateway.exchange(frames[:4])
         script.may_update.clear()
         gateway.update({"show_reloading_frame": False, "max_framerate": 30})
