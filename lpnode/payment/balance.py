@@ -138,7 +138,7 @@ class Balances:
         return BalanceHold(self, key, fee_wei)
 
     def sweep(self) -> list[SavedBalance]:
-        """Forgets what has been idle too long; returns it. For about every ten minutes."""
+        """Forgets what has been idle too long; the caller writes down what is returned."""
         before_s = self._now_s() - self._config.idle_s
         idle = [
             SavedBalance(key, entry.amount_wei, entry.used_at_s)
@@ -147,7 +147,6 @@ class Balances:
         ]
         for balance in idle:
             del self._entries[balance.key]
-            self._record(balance.key, -balance.amount_wei, balance.used_at_s)
         return idle
 
     def settle(self, key: BalanceKey, held_wei: Fraction, fee_wei: Fraction) -> None:

@@ -1,0 +1,219 @@
+"""Everything that payments are made of, put together over one store, and its upkeep."""
+
+import asyncio
+import logging
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+from lpnode.errors import ConfigError
+from lpnode.payment.balance import BalanceKey, Balances, BalancesConfig, SavedBalance
+from lpnode.payment.chain_view import ChainView, SenderReader
+from lpnode.payment.facts import claim_store
+from lpnode.payment.ledger import (
+    Job,
+    add_debit,
+    change_balance,
+    close_job,
+    close_lost_jobs,
+    forfeit_balance,
+    load_balances,
+    open_job,
+)
+from lpnode.payment.meter import Meter, MeterConfig
+from lpnode.payment.nonce_rows import evict_nonces, load_nonces
+from lpnode.payment.nonces import Nonces
+from lpnode.payment.recipient import Recipient, RecipientConfig
+from lpnode.payment.senders import Senders, SendersConfig
+from lpnode.payment.store import PaymentStore
+from lpnode.payment.verifier import TicketVerifier, TicketVerifierConfig
+from lpnode.payment.winning import WinningTickets, load_open_winners
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentsConfig:
+    """How the node is paid. ``path``: the store, made with its folder if it is not there.
+
+    ``upkeep_s``: how often what is not needed any more is forgotten.
+    """
+
+    path: Path
+    chain_id: int
+    recipient: RecipientConfig
+    balances: BalancesConfig = field(default_factory=BalancesConfig)
+    senders: SendersConfig = field(default_factory=SendersConfig)
+    meter: MeterConfig = field(default_factory=MeterConfig)
+    verifier: TicketVerifierConfig = field(default_factory=TicketVerifierConfig)
+    num_threads: int = os.cpu_count() or 1
+    upkeep_s: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.num_threads <= 0 or self.upkeep_s <= 0:
+            raise ConfigError("num_threads and upkeep_s must be positive")
+
+
+class Payments:
+    """Owns the store and the threads that verify. Used from the event loop only.
+
+    ``opened`` must surround every use but reading the attributes.
+    """
+
+    def __init__(
+        self,
+        config: PaymentsConfig,
+        *,
+        chain: ChainView,
+        reader: SenderReader,
+        entropy: Callable[[int], bytes] = secrets.token_bytes,
+        now_s: Callable[[], float] = time.time,
+        now_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        """Opens the store and reads what it remembers.
+
+        ``entropy``: n → n random bytes; ``now_s``: seconds since the epoch; ``now_ns``: monotonic.
+        Raises: ConfigError: the store is of another chain, or in use.
+        """
+        self.config = config
+        self._chain = chain
+        self._now_s = now_s
+        self._now_ns = now_ns
+        self.store = PaymentStore(config.path)
+        facts = self.store.read(
+            lambda connection: claim_store(
+                connection,
+                chain_id=config.chain_id,
+                recipient=config.recipient.recipient,
+                entropy=entropy,
+                now_s=now_s(),
+            )
+        )
+        self.store.read(lambda connection: close_lost_jobs(connection, now_s()))
+        self._evicted_l1_block = facts.evicted_l1_block
+        self._nonces = Nonces(self.store.read(load_nonces), evicted_l1_block=facts.evicted_l1_block)
+        self.winners = WinningTickets(self.store.read(load_open_winners))
+        self.balances = Balances(
+            config.balances,
+            saved=self.store.read(load_balances),
+            record=self._record_change,
+            now_s=now_s,
+        )
+        self.senders = Senders(config.senders, reader, now_s=lambda: now_ns() / 1e9)
+        self._threads = ThreadPoolExecutor(config.num_threads, "ticket verifier")
+        self.recipient = Recipient(
+            config.recipient,
+            params_key=facts.params_key,
+            chain=chain,
+            senders=self.senders,
+            store=self.store,
+            balances=self.balances,
+            nonces=self._nonces,
+            winners=self.winners,
+            verifier=TicketVerifier(config.verifier),
+            threads=self._threads,
+            entropy=entropy,
+            now_s=now_s,
+        )
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Takes payments inside; everything is on the disk when it is left."""
+        self.store.start()
+        try:
+            yield
+        finally:
+            await asyncio.shield(self._close())
+
+    async def run(self) -> None:
+        """Forgets what has expired, until cancelled."""
+        while True:
+            await self.forget_expired()
+            await asyncio.sleep(self.config.upkeep_s)
+
+    async def forget_expired(self) -> None:
+        """Drops nonces of expired parameters, and balances nobody has used for long.
+
+        Raises: StorageFailed.
+        """
+        block = self._chain.last_l1_block
+        if block > self._evicted_l1_block:
+            # Refused in memory before they are gone from the disk, never the other way round.
+            self._nonces.evict(block)
+            self._evicted_l1_block = block
+            await self.store.write(lambda connection: evict_nonces(connection, block))
+        now_s = self._now_s()
+        for balance in self.balances.sweep():
+            self._forfeit(balance, now_s)
+
+    async def open_job(self, job: Job) -> "PaidJob":
+        """Notes the beginning of work that will be debited. Raises: StorageFailed."""
+        now_s = self._now_s()
+        job_id = await self.store.write(lambda connection: open_job(connection, job, now_s))
+        return PaidJob(job_id, job, self.balances, self.store, self._now_s)
+
+    async def open_meter(self, job: Job) -> Meter:
+        """Begins to bill live work now. Raises: StorageFailed."""
+        purse = await self.open_job(job)
+        return Meter(self.config.meter, purse, price=job.price, now_ns=self._now_ns)
+
+    async def _close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        await self.store.close()
+
+    def _forfeit(self, balance: SavedBalance, now_s: float) -> None:
+        self.store.post(lambda connection: forfeit_balance(connection, balance, now_s))
+
+    def _record_change(self, key: BalanceKey, amount_wei: Fraction, used_at_s: float) -> None:
+        self.store.post(lambda connection: change_balance(connection, key, amount_wei, used_at_s))
+
+
+class PaidJob:
+    """Work that is debited from one balance and noted in the ledger; a meter's purse."""
+
+    def __init__(
+        self,
+        job_id: int,
+        job: Job,
+        balances: Balances,
+        store: PaymentStore,
+        now_s: Callable[[], float],
+    ) -> None:
+        self.job = job
+        self._id = job_id
+        self._balances = balances
+        self._store = store
+        self._now_s = now_s
+
+    @property
+    def manifest_id(self) -> str:
+        """Under which the sender's payments are credited."""
+        return self.job.key.manifest_id
+
+    @property
+    def balance_wei(self) -> Fraction:
+        """What is left; 0 when there is no balance."""
+        return self._balances.get(self.job.key) or Fraction(0)
+
+    def debit(self, units: int, fee_wei: Fraction) -> bool:
+        """Takes ``fee_wei`` for ``units`` of work if there is as much."""
+        if not self._balances.try_debit(self.job.key, fee_wei):
+            return False
+        self.note_work(units, fee_wei)
+        return True
+
+    def note_work(self, units: int, fee_wei: Fraction) -> None:
+        """Notes work that was debited elsewhere, as of a reservation."""
+        now_s = self._now_s()
+        self._store.post(lambda connection: add_debit(connection, self._id, units, fee_wei, now_s))
+
+    def close(self, reason: str) -> None:
+        """Notes the end of the work."""
+        now_s = self._now_s()
+        self._store.post(lambda connection: close_job(connection, self._id, reason, now_s))

@@ -1,0 +1,249 @@
+"""Tickets that won: kept from before they are acknowledged until the chain has settled them.
+
+Source: payments.md sections 4.1 and 4.2.
+"""
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from lpnode.payment.ticket import SignedTicket, Ticket, TicketHash, TicketParams
+from lpnode.protocol.ethereum import Address, Signature
+
+
+class WinnerState(StrEnum):
+    """Where a won ticket is on its way. Open ones are those that may still be paid."""
+
+    STORED = "stored"
+    SUBMITTED = "submitted"
+    CONFIRMED = "confirmed"
+    REDEEMED = "redeemed"
+    EXPIRED = "expired"
+    VOID = "void"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has to be looked at again; confirmed ones until that is final."""
+        return self in (WinnerState.STORED, WinnerState.SUBMITTED, WinnerState.CONFIRMED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Winner:
+    """A ticket that won, and what became of it. Times in seconds since the epoch.
+
+    Attributes:
+        reason: why it is in its state, for operators.
+        payout_wei: what the chain paid; None before it did.
+    """
+
+    signed: SignedTicket
+    hash: TicketHash
+    manifest_id: str
+    won_at_s: float
+    state: WinnerState = WinnerState.STORED
+    reason: str = ""
+    payout_wei: int | None = None
+
+    @property
+    def sender(self) -> Address:
+        """Whose funds pay it."""
+        return self.signed.ticket.sender
+
+    @property
+    def face_value_wei(self) -> int:
+        """What it pays when the sender has as much."""
+        return self.signed.ticket.params.face_value_wei
+
+    @property
+    def expiration_block(self) -> int:
+        """L1 block from which on the recipient rand may be revealed."""
+        return self.signed.ticket.params.expiration_block
+
+
+class WinningTickets:
+    """The open winners in memory. Used from the event loop only; the store is the truth."""
+
+    def __init__(self, saved: Iterable[Winner] = ()) -> None:
+        self._open: dict[TicketHash, Winner] = {}
+        self._pending_wei: defaultdict[Address, int] = defaultdict(int)
+        for winner in saved:
+            self.put_recorded(winner)
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def pending_wei(self, sender: Address) -> int:
+        """Face values that the sender's funds have still to pay."""
+        return self._pending_wei.get(sender, 0)
+
+    @property
+    def total_pending_wei(self) -> int:
+        """The same, of all senders."""
+        return sum(self._pending_wei.values())
+
+    def get(self, ticket_hash: TicketHash) -> Winner | None:
+        """The open winner of that hash, or None."""
+        return self._open.get(ticket_hash)
+
+    def open(self) -> list[Winner]:
+        """Every open winner, oldest first."""
+        return list(self._open.values())
+
+    def put_recorded(self, winner: Winner) -> None:
+        """Takes over what is on disk: a new winner, or a new state of one."""
+        before = self._open.get(winner.hash)
+        self._count(winner.sender, -_pending(before) + _pending(winner))
+        if winner.state.is_open:
+            self._open[winner.hash] = winner
+        else:
+            self._open.pop(winner.hash, None)
+
+    def _count(self, sender: Address, change_wei: int) -> None:
+        self._pending_wei[sender] += change_wei
+        if not self._pending_wei[sender]:
+            del self._pending_wei[sender]
+
+
+def _pending(winner: Winner | None) -> int:
+    is_unpaid = winner is not None and winner.state in (WinnerState.STORED, WinnerState.SUBMITTED)
+    return winner.face_value_wei if winner is not None and is_unpaid else 0
+
+
+def add_winner(connection: sqlite3.Connection, winner: Winner, payment_id: int | None) -> bool:
+    """Writes a new winner; returns False for one that is there already."""
+    ticket = winner.signed.ticket
+    params = ticket.params
+    cursor = connection.execute(
+        """INSERT OR IGNORE INTO winners
+        (ticket_hash, payment_id, manifest_id, recipient, sender, face_value, win_prob,
+         sender_nonce, recipient_rand, rand_hash, signature, creation_round,
+         creation_round_block_hash, expiration_block, won_at, state, reason, changed_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        (
+            winner.hash,
+            payment_id,
+            winner.manifest_id,
+            params.recipient,
+            ticket.sender,
+            params.face_value_wei.to_bytes(32),
+            params.win_prob.to_bytes(32),
+            ticket.nonce,
+            winner.signed.recipient_rand,
+            params.recipient_rand_hash,
+            winner.signed.signature,
+            params.creation_round,
+            params.creation_round_block_hash,
+            params.expiration_block,
+            winner.won_at_s,
+            winner.state,
+            winner.reason,
+            winner.won_at_s,
+        ),
+    )
+    return cursor.rowcount > 0
+
+
+def load_open_winners(connection: sqlite3.Connection) -> list[Winner]:
+    """Every winner that may still be paid, oldest first."""
+    states = [state for state in WinnerState if state.is_open]
+    marks = ", ".join("?" * len(states))
+    return [
+        _winner(row)
+        for row in connection.execute(
+            f"""SELECT recipient, sender, face_value, win_prob, sender_nonce, recipient_rand,
+            rand_hash, signature, creation_round, creation_round_block_hash, expiration_block,
+            ticket_hash, manifest_id, won_at, state, reason, payout
+            FROM winners WHERE state IN ({marks}) ORDER BY won_at, ticket_hash""",
+            states,
+        )
+    ]
+
+
+def change_winner(connection: sqlite3.Connection, winner: Winner, now_s: float) -> None:
+    """Writes the state, reason and payout that ``winner`` has now."""
+    payout = None if winner.payout_wei is None else winner.payout_wei.to_bytes(32)
+    connection.execute(
+        "UPDATE winners SET state = ?, reason = ?, payout = ?, changed_at = ? "
+        "WHERE ticket_hash = ?",
+        (winner.state, winner.reason, payout, now_s, winner.hash),
+    )
+
+
+def add_redemption(
+    connection: sqlite3.Connection, winner: Winner, tx_hash: bytes | None, now_s: float
+) -> None:
+    """Notes one step of redeeming: the state it led to, and the transaction if there is one."""
+    connection.execute(
+        "INSERT INTO redemptions (ticket_hash, tx_hash, at, state, reason) VALUES (?, ?, ?, ?, ?)",
+        (winner.hash, tx_hash, now_s, winner.state, winner.reason),
+    )
+
+
+def moved(
+    winner: Winner, state: WinnerState, reason: str = "", payout_wei: int | None = None
+) -> Winner:
+    """``winner`` in another state."""
+    return replace(winner, state=state, reason=reason, payout_wei=payout_wei)
+
+
+def _winner(row: tuple[object, ...]) -> Winner:
+    (
+        recipient,
+        sender,
+        face_value,
+        win_prob,
+        nonce,
+        recipient_rand,
+        rand_hash,
+        signature,
+        creation_round,
+        block_hash,
+        expiration_block,
+        ticket_hash,
+        manifest_id,
+        won_at,
+        state,
+        reason,
+        payout,
+    ) = row
+    params = TicketParams(
+        recipient=Address(_bytes(recipient)),
+        face_value_wei=int.from_bytes(_bytes(face_value)),
+        win_prob=int.from_bytes(_bytes(win_prob)),
+        recipient_rand_hash=_bytes(rand_hash),
+        # Known to whoever made the parameters; redeeming does not need it.
+        seed=0,
+        expiration_block=_int(expiration_block),
+        creation_round=_int(creation_round),
+        creation_round_block_hash=_bytes(block_hash),
+    )
+    return Winner(
+        signed=SignedTicket(
+            ticket=Ticket(params, Address(_bytes(sender)), _int(nonce)),
+            signature=Signature(_bytes(signature)),
+            recipient_rand=_bytes(recipient_rand),
+        ),
+        hash=TicketHash(_bytes(ticket_hash)),
+        manifest_id=str(manifest_id),
+        won_at_s=_float(won_at),
+        state=WinnerState(str(state)),
+        reason=str(reason),
+        payout_wei=None if payout is None else int.from_bytes(_bytes(payout)),
+    )
+
+
+def _bytes(value: object) -> bytes:
+    assert isinstance(value, bytes)
+    return value
+
+
+def _int(value: object) -> int:
+    assert isinstance(value, int)
+    return value
+
+
+def _float(value: object) -> float:
+    assert isinstance(value, float | int)
+    return float(value)
