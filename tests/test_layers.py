@@ -21,6 +21,7 @@ LAYERS: list[set[str]] = [
     {"admission"},
     {"schedule"},
     {"payment", "pipeline"},
+    {"chain"},
     {"media", "trickle", "protocol"},
     {"_native"},
     {"errors", "log", "metrics"},
