@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import resource
 import signal
 from collections.abc import Mapping, Sequence
 
@@ -12,6 +13,8 @@ from lpnode.errors import LpnodeError, first_cause
 from lpnode.log import configure_logging
 
 _log = logging.getLogger(__name__)
+
+_DESCRIPTORS = 65_536
 
 
 def run(words: Sequence[str], environment: Mapping[str, str]) -> int:
@@ -31,8 +34,18 @@ def run(words: Sequence[str], environment: Mapping[str, str]) -> int:
         _log.warning("the operator port %s can be reached from outside", config.operator)
     if "//0.0.0.0" in config.service_uri:
         _log.warning("gateways cannot dial the service address %s", config.service_uri)
+    _raise_descriptor_limit()
     uvloop.run(_serve(config))
     return 0
+
+
+def _raise_descriptor_limit() -> None:
+    # Login shells often allow 1024. A gateway keeps some ten connections a session, and silent
+    # ones, which have to be let live for minutes, must not be able to use them all up.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _serve(config: NodeConfig) -> None:

@@ -1,6 +1,7 @@
 """``lpnode serve`` as a process of its own: start, operator port, drain, and what stops it."""
 
 import logging
+import resource
 import signal
 import socket
 from collections.abc import Iterator
@@ -66,6 +67,18 @@ def test_the_environment_is_read_and_its_secrets_are_not_logged(
     assert "orchSecret = *** (LP_ORCHSECRET)" in said
     assert "LP_ORCHSECRET is accepted but has no effect" in said
     assert "hunter2" not in said
+
+
+async def test_it_raises_its_own_limit_of_descriptors(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+    try:
+        async with NodeProcess(tmp_path / "data", tmp_path / "node.log") as node:
+            assert node._process is not None
+            allowed, _ = resource.prlimit(node._process.pid, resource.RLIMIT_NOFILE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert allowed == (65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536))
 
 
 async def test_an_interrupt_is_a_drain_too(tmp_path: Path) -> None:
