@@ -211,6 +211,8 @@ class Http1Connection(asyncio.Protocol):
         has_request = self._task is not None or self._head_since is not None
         if not has_request or self.is_reading or self.is_streaming or self._is_refused:
             return False
+        if not self._transport.can_write_eof():
+            return False  # TLS has no half-closed connections
         loop = asyncio.get_running_loop()
         self._half_closed = loop.call_later(_HALF_CLOSED_S, self._transport.close)
         return True

@@ -1,6 +1,9 @@
 """HTTP/1.1 as peers of every kind see it: well-behaved, slow, broken and gone."""
 
 import asyncio
+import contextlib
+import socket
+import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -245,6 +248,24 @@ async def test_a_half_closed_peer_still_gets_its_answer(serve: Serve) -> None:
         peer.send(b"POST /echo HTTP/1.1\r\nHost: n\r\nContent-Length: 2\r\n\r\nhi")
         peer.writer.write_eof()
         assert (await peer.rest()).endswith(b"\r\n\r\nhi")
+
+
+async def test_a_peer_that_ends_tls_early_is_no_reason_to_complain(
+    serve: Serve, tls: ssl.SSLContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+
+    def half_close(port: int) -> None:
+        plain = socket.create_connection(("127.0.0.1", port), timeout=5)
+        with plain, client.wrap_socket(plain) as secure:
+            secure.sendall(HEALTHZ.replace(b"/healthz", b"/waiting"))
+            with contextlib.suppress(OSError):
+                secure.unwrap()
+
+    async with serve(tls=tls) as listener:
+        await asyncio.to_thread(half_close, listener.port)
+    assert not caplog.records
 
 
 async def test_a_half_closed_peer_does_not_keep_a_waiting_handler(
