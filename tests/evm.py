@@ -32,6 +32,7 @@ ROUND_BLOCKS = 100
 FIRST_ROUND = 11
 ETHER = 10**18
 ETH_USD = 3000
+BASE_FEE_WEI = 10**9
 _START_TIMEOUT_S = 20.0
 _NAMES = (
     "TicketBroker",
@@ -85,7 +86,10 @@ class Evm:
             "PriceFeed", ("string", "ETH / USD"), ("uint8", 8), ("int256", ETH_USD * 10**8)
         )
         self.mine(FIRST_ROUND * ROUND_BLOCKS - 1 - self.block_number)
+        # It fell to almost nothing over the empty blocks.
+        self._set_next_base_fee()
         self.initialize_round()
+        self._set_next_base_fee()
 
     @property
     def block_number(self) -> int:
@@ -187,10 +191,15 @@ class Evm:
         finally:
             self.rpc("anvil_dropAllTransactions")
             assert self.rpc("evm_revert", before)
+            # A snapshot leaves this out.
+            self._set_next_base_fee()
 
     def close(self) -> None:
         """Ends the connection to the node."""
         self._http.close()
+
+    def _set_next_base_fee(self) -> None:
+        self.rpc("anvil_setNextBlockBaseFeePerGas", hex(BASE_FEE_WEI))
 
     def _constructor_arguments(self, name: str) -> tuple[tuple[str, Any], ...]:
         if name == "ServiceRegistry":

@@ -143,6 +143,13 @@ class Eth:
         """
         await self._rpc.request("eth_sendRawTransaction", to_data(raw_transaction))
 
+    async def is_known(self, transaction_hash: bytes) -> bool:
+        """Whether a transaction is mined or waits in the node's pool."""
+        return (
+            await self._rpc.request("eth_getTransactionByHash", to_data(transaction_hash))
+            is not None
+        )
+
     async def receipt(self, transaction_hash: bytes) -> Receipt | None:
         """Returns the receipt of a transaction, or None while it is not mined."""
         found = await self._rpc.request("eth_getTransactionReceipt", to_data(transaction_hash))

@@ -55,6 +55,8 @@ class RpcConfig:
     """In order of preference. May hold access keys, so only the host is ever logged."""
     chain_id: int | None = None
     """Endpoints of another chain are not used; None: the first endpoint decides."""
+    is_chain_checked: bool = True
+    """False for what serves no chain, such as a signer."""
     timeout_s: float = 20.0
     """For one answer of one endpoint."""
     max_attempts: int = 6
@@ -167,7 +169,7 @@ class JsonRpc:
             if wait_s > 0 and attempt:
                 await self._sleep(min(wait_s, _MAX_WAIT_S))
             try:
-                if not endpoint.is_checked:
+                if self._config.is_chain_checked and not endpoint.is_checked:
                     await self._check_chain(endpoint)
                 result = await self._ask(endpoint, method, params)
             except _EndpointFailed as failure:

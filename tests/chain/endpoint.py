@@ -24,6 +24,8 @@ class Endpoint:
         self.fault: str | int | Answer | None = None
         self.only_method: str | None = None
         """The fault is this method's alone."""
+        self.lose_next = ""
+        """The next request of this method reaches the chain; its answer is lost."""
         self.requests: list[str] = []
         """Methods in the order they came."""
         self.edit: Callable[[str, Any], Any] = lambda method, result: result
@@ -52,6 +54,10 @@ class Endpoint:
         assert self._http is not None
         async with self._http.post(self._target, json=body) as answer:
             text = json.loads(await answer.read())
+        if self.lose_next == method:
+            self.lose_next = ""
+            assert request.transport is not None
+            request.transport.abort()
         if "result" in text:
             text["result"] = self.edit(method, text["result"])
         return web.json_response(text)
