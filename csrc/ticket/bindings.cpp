@@ -77,40 +77,78 @@ NB_MODULE(ticket, m) {
           "Addresses of a context and of secp256k1_ecdsa_recoverable_signature_parse_compact,\n"
           "secp256k1_ecdsa_recover and secp256k1_ec_pubkey_serialize. The library must stay loaded.");
 
-  m.def(
-      "verify_tickets",
-      [](const Secp256k1& secp256k1, const nb::object& preimage, const nb::object& sender,
-         const nb::object& recipient_rand, const nb::object& win_prob, const nb::object& nonces,
-         const nb::object& signatures, std::string_view path) {
-        const ByteView preimage_view(preimage), nonce_view(nonces), signature_view(signatures);
-        const std::vector<uint32_t> nonce_values = to_nonces(nonce_view.bytes());
-        Payment payment{preimage_view.bytes(),
-                        exactly<20>(sender, "sender"),
-                        std::nullopt,
-                        from_big_endian(exactly<32>(win_prob, "win_prob").data()),
-                        nonce_values,
-                        signature_view.bytes()};
-        if (!recipient_rand.is_none())
-          payment.recipient_rand = exactly<32>(recipient_rand, "recipient_rand");
-        const SimdPath simd_path = simd_path_named(path);
-        std::vector<uint8_t> verdicts(payment.nonces.size());
-        std::optional<PublicKey> key;
-        {
-          const nb::gil_scoped_release unlocked;
-          key = verify_tickets(secp256k1, payment, simd_path, verdicts);
-        }
-        return nb::make_tuple(to_bytes(verdicts), key ? nb::object(to_bytes(*key)) : nb::none());
-      },
-      "secp256k1"_a, "preimage"_a, "sender"_a, "recipient_rand"_a.none(), "win_prob"_a, "nonces"_a,
-      "signatures"_a, "path"_a = "auto",
-      nb::sig("def verify_tickets(secp256k1: Secp256k1, preimage: typing_extensions.Buffer, "
-              "sender: bytes, recipient_rand: bytes | None, win_prob: bytes, "
-              "nonces: typing_extensions.Buffer, signatures: typing_extensions.Buffer, "
-              "path: str = \"auto\") -> tuple[bytes, bytes | None]"),
-      "Verifies the N tickets of one payment; the GIL is released meanwhile.\n\n"
-      "preimage: the packed ticket (168 or 232 bytes), whatever its nonce. sender: 20 bytes.\n"
-      "recipient_rand: 32 bytes, or None: no ticket wins. win_prob: 32 bytes, big-endian.\n"
-      "nonces: N native uint32. signatures: N rows of 65 bytes.\n\n"
-      "Returns a byte for each ticket, made of VALID, WON and RECOVERED, and the sender's public key\n"
-      "(x and y, 64 bytes) if it was recovered from one of them.");
+  nb::class_<GeneratorTable>(m, "GeneratorTable", "Multiples of the curve's generator. Immutable.")
+      .def(
+          "__init__",
+          [](GeneratorTable* self, const nb::object& secret) {
+            const auto bytes = exactly<32>(secret, "secret");
+            const nb::gil_scoped_release unlocked;
+            new (self) GeneratorTable(bytes);
+          },
+          "secret"_a, nb::sig("def __init__(self, secret: bytes) -> None"),
+          "secret: 32 random bytes of this process, which blind the rows. Takes about 30 ms, without\n"
+          "the GIL.")
+      .def_prop_ro("num_bytes", &GeneratorTable::num_bytes, "Memory that the rows take.");
+
+  nb::class_<SignerTable>(m, "SignerTable", "Multiples of a sender's public key. Immutable.")
+      .def(
+          "__init__",
+          [](SignerTable* self, const nb::object& public_key) {
+            const auto key = exactly<64>(public_key, "public_key");
+            const nb::gil_scoped_release unlocked;
+            new (self) SignerTable(key);
+          },
+          "public_key"_a, nb::sig("def __init__(self, public_key: bytes) -> None"),
+          "public_key: x and y, 64 bytes. Takes about 1.5 ms, without the GIL.")
+      .def_prop_ro_static(
+          "NUM_BYTES", [](const nb::object&) { return SignerTable::kBytes; },
+          "Memory that the rows of one signer take.");
+
+  nb::class_<Verifier>(m, "Verifier", "Verifies the tickets of payments. Any thread.")
+      .def(
+          "__init__",
+          [](Verifier* self, const Secp256k1& secp256k1, std::string_view path) {
+            new (self) Verifier(secp256k1, simd_path_named(path));
+          },
+          "secp256k1"_a, "path"_a = "auto",
+          "path: \"auto\", \"portable\", \"avx2\" or \"ifma\".")
+      .def(
+          "verify",
+          [](const Verifier& self, const nb::object& preimage, const nb::object& sender,
+             const nb::object& recipient_rand, const nb::object& win_prob,
+             const nb::object& nonces, const nb::object& signatures,
+             const GeneratorTable* generator, const SignerTable* table) {
+            const ByteView preimage_view(preimage), nonce_view(nonces), signature_view(signatures);
+            const std::vector<uint32_t> nonce_values = to_nonces(nonce_view.bytes());
+            Payment payment{preimage_view.bytes(),
+                            exactly<20>(sender, "sender"),
+                            std::nullopt,
+                            from_big_endian(exactly<32>(win_prob, "win_prob").data()),
+                            nonce_values,
+                            signature_view.bytes()};
+            if (!recipient_rand.is_none())
+              payment.recipient_rand = exactly<32>(recipient_rand, "recipient_rand");
+            std::optional<KnownSigner> signer;
+            if (generator && table) signer.emplace(KnownSigner{*generator, *table});
+            std::vector<uint8_t> verdicts(payment.nonces.size());
+            std::optional<PublicKey> key;
+            {
+              const nb::gil_scoped_release unlocked;
+              key = self.verify(payment, signer ? &*signer : nullptr, verdicts);
+            }
+            return nb::make_tuple(to_bytes(verdicts), key ? nb::object(to_bytes(*key)) : nb::none());
+          },
+          "preimage"_a, "sender"_a, "recipient_rand"_a.none(), "win_prob"_a, "nonces"_a,
+          "signatures"_a, "generator"_a.none() = nb::none(), "table"_a.none() = nb::none(),
+          nb::sig("def verify(self, preimage: typing_extensions.Buffer, sender: bytes, "
+                  "recipient_rand: bytes | None, win_prob: bytes, "
+                  "nonces: typing_extensions.Buffer, signatures: typing_extensions.Buffer, "
+                  "generator: GeneratorTable | None = None, table: SignerTable | None = None"
+                  ") -> tuple[bytes, bytes | None]"),
+          "Verifies the N tickets of one payment; the GIL is released meanwhile.\n\n"
+          "preimage: the packed ticket (168 or 232 bytes), whatever its nonce. sender: 20 bytes.\n"
+          "recipient_rand: 32 bytes, or None: no ticket wins. win_prob: 32 bytes, big-endian.\n"
+          "nonces: N native uint32. signatures: N rows of 65 bytes. table: of the sender's key.\n\n"
+          "Returns a byte for each ticket, made of VALID, WON and RECOVERED, and the sender's public\n"
+          "key (x and y, 64 bytes) if it was recovered from one of them.");
 }

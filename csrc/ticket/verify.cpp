@@ -25,29 +25,59 @@ void draw(const TicketHasher& hasher, const Payment& payment, std::span<const ui
 
 }  // namespace
 
-std::optional<PublicKey> verify_tickets(const Secp256k1& secp256k1, const Payment& payment,
-                                        SimdPath path, std::span<uint8_t> verdicts) {
+void Verifier::accept_known(const KnownSigner& signer, std::span<const Hash32> digests,
+                            std::span<const uint8_t> signatures,
+                            std::span<uint8_t> verdicts) const noexcept {
+  Hash32 claimed_digests[kMaxClaims];
+  Signature claimed_signatures[kMaxClaims];
+  size_t tickets[kMaxClaims];
+  size_t count = 0;
+  for (size_t i = 0; i < verdicts.size(); ++i) {
+    const auto signature = parse_signature(signatures.data() + i * kSignatureBytes);
+    if (!signature) continue;
+    claimed_digests[count] = digests[i];
+    claimed_signatures[count] = *signature;
+    tickets[count++] = i;
+  }
+  Claim claims[kMaxClaims];
+  uint8_t accepted[kMaxClaims];
+  const std::span some(claims, count);
+  list_claims({claimed_digests, count}, {claimed_signatures, count}, some);
+  check_claims_(signer.generator, signer.table, some, {accepted, count});
+  for (size_t i = 0; i < count; ++i)
+    if (accepted[i]) verdicts[tickets[i]] = kValid;
+}
+
+std::optional<PublicKey> Verifier::verify(const Payment& payment, const KnownSigner* signer,
+                                          std::span<uint8_t> verdicts) const {
   check_lengths(payment, verdicts.size());
-  const TicketHasher hasher(payment.preimage, path);
+  const TicketHasher hasher(payment.preimage, path_);
   std::optional<PublicKey> sender_key;
-  for (size_t first = 0; first < verdicts.size(); first += kLanes) {
-    const size_t count = std::min(kLanes, verdicts.size() - first);
+  for (size_t first = 0; first < verdicts.size(); first += kMaxClaims) {
+    const size_t count = std::min(kMaxClaims, verdicts.size() - first);
     const auto signatures =
         payment.signatures.subspan(first * kSignatureBytes, count * kSignatureBytes);
-    const auto group = verdicts.subspan(first, count);
-    Hash32 digests[kLanes];
-    hasher.digests(payment.nonces.subspan(first, count), digests);
+    const auto chunk = verdicts.subspan(first, count);
+    Hash32 digests[kMaxClaims];
+    for (size_t i = 0; i < count; i += kLanes)
+      hasher.digests(payment.nonces.subspan(first + i, std::min(kLanes, count - i)), digests + i);
+    std::fill(chunk.begin(), chunk.end(), uint8_t{0});
+    if (signer) accept_known(*signer, {digests, count}, signatures, chunk);
     for (size_t i = 0; i < count; ++i) {
-      group[i] = 0;
       const uint8_t* signature = signatures.data() + i * kSignatureBytes;
-      if (!parse_signature(signature)) continue;
-      group[i] = kRecovered;
-      const auto key = recover(secp256k1, digests[i], signature);
+      if (chunk[i] || !parse_signature(signature)) continue;
+      chunk[i] = kRecovered;
+      const auto key = recover(secp256k1_, digests[i], signature);
       if (!key || address_of(*key) != payment.sender) continue;
-      group[i] |= kValid;
+      chunk[i] |= kValid;
       sender_key = key;
     }
-    if (payment.recipient_rand) draw(hasher, payment, signatures, group);
+    if (!payment.recipient_rand) continue;
+    for (size_t i = 0; i < count; i += kLanes) {
+      const size_t few = std::min(kLanes, count - i);
+      draw(hasher, payment, signatures.subspan(i * kSignatureBytes, few * kSignatureBytes),
+           chunk.subspan(i, few));
+    }
   }
   return sender_key;
 }

@@ -3,12 +3,14 @@
 import base64
 import json
 from array import array
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lpnode.errors import InvalidArgument, NotBuilt
+from lpnode.payment.signer_tables import SignerTablesConfig
 from lpnode.payment.ticket import TicketParams
 from lpnode.payment.verifier import (
     TicketVerifier,
@@ -23,14 +25,28 @@ VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "payments.json").r
 PATHS = ("portable", "avx2", "ifma")
 
 
-@pytest.fixture(params=PATHS)
-def verifier(request: pytest.FixtureRequest) -> TicketVerifier:
-    verifier = TicketVerifier(TicketVerifierConfig(simd_path=request.param))
+# Without tables every signer is recovered; with them, only those that the tables do not accept.
+@pytest.fixture(
+    scope="module",
+    params=[f"{path}-{tables}" for path in PATHS for tables in ("recover", "tables")],
+)
+def verifier(request: pytest.FixtureRequest) -> Iterator[TicketVerifier]:
+    path, tables = request.param.split("-")
+    memory = 2**20 if tables == "tables" else 0
+    config = TicketVerifierConfig(
+        simd_path=path, tables=SignerTablesConfig(max_bytes=memory, tickets_before_table=1)
+    )
     try:
-        verifier.verify(Address(bytes(20)), params_of(VECTORS["ticket_hash"][0]), None, b"", b"")
+        verifier = TicketVerifier(config)
     except NotBuilt as missing:
         pytest.skip(str(missing))
-    return verifier
+    with verifier:
+        # Once with a signature of each sender in the vectors, so that the tables are there.
+        for vector in VECTORS["ticket_signatures"]:
+            verify_one(verifier, TICKETS[vector["ticket"]], unhex(vector["signature"]))
+        verifier.tables.wait_until_built()
+        assert bool(len(verifier.tables)) == (tables == "tables")
+        yield verifier
 
 
 def unhex(text: str) -> bytes:
@@ -53,12 +69,11 @@ def params_of(vector: dict[str, Any]) -> TicketParams:
 TICKETS = {vector["name"]: vector for vector in VECTORS["ticket_hash"]}
 
 
-def verify_one(
-    verifier: TicketVerifier, ticket: dict[str, Any], sender: bytes, signature: bytes
-) -> bool:
+def verify_one(verifier: TicketVerifier, ticket: dict[str, Any], signature: bytes) -> bool:
+    sender = Address(unhex(ticket["sender"]))
     nonces = array("I", [int(ticket["sender_nonce"])])
     packed = packed_signatures([signature])
-    return verifier.verify(Address(sender), params_of(ticket), None, nonces, packed).is_valid(0)
+    return verifier.verify(sender, params_of(ticket), None, nonces, packed).is_valid(0)
 
 
 @pytest.mark.parametrize("vector", VECTORS["ticket_signatures"], ids=lambda v: v["ticket"])
@@ -66,10 +81,8 @@ def test_a_ticket_is_valid_for_its_signer_alone(
     verifier: TicketVerifier, vector: dict[str, Any]
 ) -> None:
     ticket = TICKETS[vector["ticket"]]
-    signature = unhex(vector["signature"])
-    sender = unhex(ticket["sender"])
-    is_senders = unhex(vector["recovered"]) == sender
-    assert verify_one(verifier, ticket, sender, signature) == is_senders
+    is_senders = vector["recovered"] == ticket["sender"]
+    assert verify_one(verifier, ticket, unhex(vector["signature"])) == is_senders
 
 
 @pytest.mark.parametrize(
@@ -82,8 +95,8 @@ def test_exactly_the_accepted_forms_are_valid(
 ) -> None:
     acceptance = VECTORS["signature_acceptance"]
     ticket = TICKETS[acceptance["ticket"]]
-    sender = unhex(acceptance["expected_sender"])
-    assert verify_one(verifier, ticket, sender, unhex(case["signature"])) == case["accept"]
+    assert ticket["sender"] == acceptance["expected_sender"]
+    assert verify_one(verifier, ticket, unhex(case["signature"])) == case["accept"]
 
 
 @pytest.mark.parametrize("series", VECTORS["winning_series"], ids=lambda s: s["name"])
@@ -156,6 +169,5 @@ def test_a_rand_that_is_not_32_bytes_is_refused(verifier: TicketVerifier) -> Non
 
 
 def test_an_unknown_path_is_refused() -> None:
-    verifier = TicketVerifier(TicketVerifierConfig(simd_path="sse9"))
     with pytest.raises(InvalidArgument, match="portable, avx2 or ifma"):
-        verifier.verify(Address(bytes(20)), params_of(VECTORS["ticket_hash"][0]), None, b"", b"")
+        TicketVerifier(TicketVerifierConfig(simd_path="sse9"))
