@@ -201,17 +201,24 @@ class Stages:
         for _ in range(NUM_PICTURES):
             await self._idle_pictures.put(self._output.picture())
         try:
+            # A picture first: a frame that was taken already would grow old waiting for one.
+            picture = await self._idle_picture()
             async for frame in self._frames:
                 if self._stream.is_ready:
-                    await self._infer_one(frame)
+                    if await self._infer_one(frame, picture):
+                        picture = await self._idle_picture()
                 elif self._stream.params.show_reloading_frame:
                     await self._to_encode.put(LoadingPicture(frame.pts_ticks))
         finally:
             self._to_encode.close()
 
-    async def _infer_one(self, frame: Frame) -> None:
+    async def _idle_picture(self) -> av.VideoFrame:
         picture = await self._idle_pictures.get()
         assert picture is not None  # the pool is never closed
+        return picture
+
+    async def _infer_one(self, frame: Frame, picture: av.VideoFrame) -> bool:
+        """Returns: whether ``picture`` was used and is on its way."""
         started_s = self._clock.now()
         try:
             pts_ticks = await self._stream.process(frame, picture, self._output.colour)
@@ -220,12 +227,12 @@ class Stages:
             self._vitals.saw_error(f"Error processing frame: {error}", self._clock.now())
             pts_ticks = None
         if pts_ticks is None:
-            await self._idle_pictures.put(picture)
-            return
+            return False
         now_s = self._clock.now()
         self._vitals.saw_output(now_s)
         self._infer_seconds.observe(now_s - started_s)
         await self._to_encode.put(ProcessedPicture(picture, pts_ticks))
+        return True
 
     async def encode(self) -> None:
         """Encodes and muxes what the pipeline gives, with the audio beside it."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import threading
 from collections.abc import Iterator
 
 import av
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 from coded_streams import h264, mux_by_ffmpeg, tone
 from live_input import InputFrame, h264_input
-from node_bench import KEY, NodeBench, Script
+from node_bench import KEY, NodeBench, Script, until
 
 from lpnode.errors import DeviceError
+from lpnode.session.output import Chunk, Output
+from lpnode.session.stages import NUM_PICTURES
 from lpnode.session.stop_reason import StopReason
 
 
@@ -145,6 +148,37 @@ async def test_a_backlog_is_skipped_to_the_live_edge() -> None:
         assert gateway.session.vitals.input_rate.total <= 40
         gateway.input.close()
         await bench.ended()
+
+
+async def test_a_frame_does_not_grow_old_waiting_for_the_encoder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    frames = list(h264_input(12))
+    may_encode = threading.Event()
+    encode = Output.video
+
+    def wait_and_encode(
+        self: Output, picture: av.VideoFrame, pts_ticks: int, now_s: float
+    ) -> list[Chunk]:
+        may_encode.wait()
+        return encode(self, picture, pts_ticks, now_s)
+
+    monkeypatch.setattr(Output, "video", wait_and_encode)
+    async with NodeBench().running() as bench:
+        gateway = bench.start()
+        for number, frame in enumerate(frames, 1):
+            gateway.send(frame)
+            await until(lambda n=number: gateway.session.vitals.input_rate.total >= n - 1)
+            await asyncio.sleep(0.02)
+        may_encode.set()
+        async with asyncio.timeout(20):
+            while not gateway.received or gateway.pictures()[-1].pts != frames[-1].pts_ticks:
+                await gateway.receive()
+        gateway.input.close()
+        await bench.ended()
+    shown = [picture.pts for picture in gateway.pictures()]
+    # What the pool has room for, then the newest, and nothing that waited in between.
+    assert shown == [frame.pts_ticks for frame in (*frames[:NUM_PICTURES], frames[-1])]
 
 
 async def test_a_change_of_resolution_keeps_the_output_resolution() -> None:
