@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ TESTS = Path(__file__).parent.parent
     ],
 )
 def test_a_killed_node_loses_no_ticket_and_takes_no_nonce_twice(
-    num_kills: int, seed: int, tmp_path: Path, record_property: pytest.RecordProperty
+    num_kills: int, seed: int, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     """D1, R6, A6; payments.md section 9.4."""
     run = subprocess.run(
