@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -25,10 +26,14 @@ class NodeProcess:
     A process of its own, so that the node's latency is not the client's work on the same loop.
     """
 
-    def __init__(self, data_dir: Path, log_path: Path) -> None:
-        """``data_dir`` takes certificate and keys, ``log_path`` what the node says."""
+    def __init__(self, data_dir: Path, log_path: Path, words: Sequence[str] = ()) -> None:
+        """``data_dir`` takes certificate and keys, ``log_path`` what the node says.
+
+        ``words`` are further settings; they override those that are given here.
+        """
         self._data_dir = data_dir
         self._log_path = log_path
+        self._words = words
         self._process: asyncio.subprocess.Process | None = None
         self._log: BinaryIO | None = None
         self.service_uri = ""
@@ -52,6 +57,7 @@ class NodeProcess:
             *("-cliAddr", f"127.0.0.1:{operator}"),
             *("-dataDir", str(self._data_dir)),
             *("-drainTimeout", "1s"),
+            *self._words,
             # Settings meant for the operator's own node are not for this one.
             env={name: text for name, text in os.environ.items() if not name.startswith("LP_")},
             stdout=self._log,
@@ -74,6 +80,17 @@ class NodeProcess:
         trace: TracebackType | None,
     ) -> None:
         await self._end()
+
+    @property
+    def pid(self) -> int:
+        """The process, while the block runs."""
+        assert self._process is not None
+        return self._process.pid
+
+    async def wait(self) -> int:
+        """Returns the exit code once the node has ended."""
+        assert self._process is not None
+        return await self._process.wait()
 
     @property
     def exit_code(self) -> int | None:
