@@ -87,11 +87,6 @@ class NodeProcess:
         assert self._process is not None
         return self._process.pid
 
-    async def wait(self) -> int:
-        """Returns the exit code once the node has ended."""
-        assert self._process is not None
-        return await self._process.wait()
-
     @property
     def exit_code(self) -> int | None:
         """0 after a clean drain; None while it runs."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import grpc
 import httpx
 import pytest
+from end_to_end.clients import stock_channel
 from end_to_end.gateway_peer import run_good_session
 from end_to_end.whole_node import whole_node
 from live_input import h264_input
@@ -21,18 +22,6 @@ from lpnode.protocol.capability import LIVE_VIDEO_TO_VIDEO
 from lpnode.protocol.segment_header import ai_segment, segment_header
 
 DEMAND = demand_for(LIVE_VIDEO_TO_VIDEO, "noop")
-
-
-def stock_channel(node: Node) -> grpc.aio.Channel:
-    address = f"127.0.0.1:{node.listener.port}"
-    if not node.config.is_tls:
-        return grpc.aio.insecure_channel(address)
-    root = (node.config.data_dir / "cert.pem").read_bytes()
-    return grpc.aio.secure_channel(
-        address,
-        grpc.ssl_channel_credentials(root),
-        [("grpc.ssl_target_name_override", "127.0.0.1")],
-    )
 
 
 async def stock_discovery(node: Node) -> pb.OrchestratorInfo:
@@ -152,9 +141,7 @@ async def test_the_protocol_is_agreed_on_by_alpn(
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         if offered:
             context.set_alpn_protocols(offered)
-        reader, writer = await asyncio.open_connection(
-            "127.0.0.1", node.listener.port, ssl=context
-        )
+        reader, writer = await asyncio.open_connection("127.0.0.1", node.listener.port, ssl=context)
         chosen = writer.get_extra_info("ssl_object").selected_alpn_protocol()
         assert chosen == selected
         if chosen != "h2":

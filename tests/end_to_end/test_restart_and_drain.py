@@ -1,7 +1,6 @@
 """The node as a process of its own: restarted, drained, hurried and killed."""
 
 import asyncio
-import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from end_to_end.gateway_peer import ask, live_job, run_good_session
-from end_to_end.whole_node import live_sessions, models_file, until
+from end_to_end.whole_node import eventually, live_sessions, models_file, until
 from live_input import h264_input
 
 from lpnode.command.node_process import NodeProcess
@@ -33,9 +32,18 @@ async def node_process(folder: Path, *words: str) -> AsyncIterator[NodeProcess]:
         yield node
 
 
+async def is_capped(node: NodeProcess) -> bool:
+    """Whether the node has no place to offer, as it must have none once it has got a signal."""
+    try:
+        await get_orchestrator(node.service_uri, discovery_request(DEMAND))
+    except DiscoveryRefused as refusal:
+        return "OrchestratorCapped" in str(refusal)
+    return False
+
+
 async def end(node: NodeProcess) -> int:
     """SIGTERM, and the exit code."""
-    os.kill(node.pid, signal.SIGTERM)
+    node.send_signal(signal.SIGTERM)
     async with asyncio.timeout(20):
         return await node.wait()
 
@@ -59,10 +67,8 @@ async def test_a_drain_lets_a_session_end_by_itself_and_refuses_new_ones(tmp_pat
         info = (await get_orchestrator(node.service_uri, discovery_request(DEMAND))).info
         async with live_job(node.service_uri) as job:
             await job.exchange(h264_input(3))
-            os.kill(node.pid, signal.SIGTERM)
-            with pytest.raises(DiscoveryRefused, match="OrchestratorCapped"):
-                while True:  # until the signal has arrived
-                    await get_orchestrator(node.service_uri, discovery_request(DEMAND))
+            node.send_signal(signal.SIGTERM)
+            await eventually(lambda: is_capped(node))
             with pytest.raises(NoCapacity, match="insufficient capacity"):
                 await start_live_job(info, DEMAND, LiveJobRequest(model_id="noop"))
             await job.exchange(h264_input(10, first_frame=3))
@@ -73,25 +79,27 @@ async def test_a_drain_lets_a_session_end_by_itself_and_refuses_new_ones(tmp_pat
 
 
 async def test_a_drain_ends_sessions_at_its_deadline_and_exits_cleanly(tmp_path: Path) -> None:
-    async with node_process(tmp_path, "-drainTimeout", "500ms") as node:
-        async with live_job(node.service_uri) as job:
-            await job.exchange(h264_input(3))
-            assert await end(node) == 0
-            await job.ended()
+    async with (
+        node_process(tmp_path, "-drainTimeout", "500ms") as node,
+        live_job(node.service_uri) as job,
+    ):
+        await job.exchange(h264_input(3))
+        assert await end(node) == 0
+        await job.ended()
     assert len(job.pts) == 3
 
 
 async def test_a_second_signal_cuts_the_drain_short(tmp_path: Path) -> None:
-    async with node_process(tmp_path, "-drainTimeout", "1h") as node:
-        async with live_job(node.service_uri) as job:
-            await job.exchange(h264_input(3))
-            os.kill(node.pid, signal.SIGTERM)
-            with pytest.raises(DiscoveryRefused):
-                while True:
-                    await get_orchestrator(node.service_uri, discovery_request(DEMAND))
-            await job.exchange(h264_input(3, first_frame=3))
-            assert await end(node) == 0
-            await job.ended()
+    async with (
+        node_process(tmp_path, "-drainTimeout", "1h") as node,
+        live_job(node.service_uri) as job,
+    ):
+        await job.exchange(h264_input(3))
+        node.send_signal(signal.SIGTERM)
+        await eventually(lambda: is_capped(node))
+        await job.exchange(h264_input(3, first_frame=3))
+        assert await end(node) == 0
+        await job.ended()
 
 
 async def test_a_node_that_is_killed_is_a_failure_to_its_gateway(tmp_path: Path) -> None:
@@ -105,7 +113,7 @@ async def test_a_node_that_is_killed_is_a_failure_to_its_gateway(tmp_path: Path)
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(stream.run())
             await until(lambda: len(stream.meter.returns) > 10)
-            os.kill(node.pid, signal.SIGKILL)
+            node.send_signal(signal.SIGKILL)
             async with asyncio.timeout(35):
                 await running
         assert await node.wait() == -signal.SIGKILL

@@ -74,7 +74,7 @@ async def until(is_so: Callable[[], object], *, within_s: float = 20) -> None:
 async def eventually(is_so: Callable[[], Awaitable[object]], *, within_s: float = 20) -> None:
     """``until`` for what has to be asked for."""
     async with asyncio.timeout(within_s):
-        while not await is_so():
+        while not await is_so():  # noqa: ASYNC110 there is no event to wait for
             await asyncio.sleep(0.1)
 
 
