@@ -1,7 +1,10 @@
 """Stock clients of a whole node."""
 
+import ssl
+
 import grpc
 
+from lpnode.gateway.http2_post import gateway_tls
 from lpnode.node import Node
 
 
@@ -15,3 +18,10 @@ def stock_channel(node: Node) -> grpc.aio.Channel:
         grpc.ssl_channel_credentials(root),
         [("grpc.ssl_target_name_override", "127.0.0.1")],
     )
+
+
+def http1_tls() -> ssl.SSLContext:
+    """Takes any certificate and offers HTTP/1.1 alone."""
+    context = gateway_tls()
+    context.set_alpn_protocols(["http/1.1"])
+    return context

@@ -1,7 +1,6 @@
 """Bad input for each endpoint of a whole node: a clear answer, and a good session afterwards."""
 
 import base64
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ import grpc
 import pytest
 from edge.raw_http2 import RawHttp2, connected
 from edge.raw_http2 import request as fields_of
-from end_to_end.clients import stock_channel
+from end_to_end.clients import http1_tls, stock_channel
 from end_to_end.gateway_peer import ask, live_job, run_good_session
 from end_to_end.raw_requests import answer_to, http1, status_of
 from end_to_end.whole_node import operator_uri, until, whole_node
@@ -50,12 +49,6 @@ async def credentials(node: Node) -> tuple[str, str]:
 
 def few_frames(count: int, first_frame: int = 0) -> list[InputFrame]:
     return list(h264_input(count, width=320, height=240, first_frame=first_frame))
-
-
-def http1_tls() -> ssl.SSLContext:
-    context = gateway_tls()
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 def framed(message: bytes, *, length: int | None = None, flag: int = 0) -> bytes:

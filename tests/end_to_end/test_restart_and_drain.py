@@ -2,13 +2,12 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from end_to_end.gateway_peer import ask, live_job, run_good_session
-from end_to_end.whole_node import eventually, live_sessions, models_file, until
+from end_to_end.processes import node_process
+from end_to_end.whole_node import eventually, live_sessions, until
 from live_input import h264_input
 
 from lpnode.command.node_process import NodeProcess
@@ -22,14 +21,6 @@ from lpnode.protocol.capability import LIVE_VIDEO_TO_VIDEO
 
 DEMAND = demand_for(LIVE_VIDEO_TO_VIDEO, "noop")
 SIZE = (320, 240)
-
-
-@asynccontextmanager
-async def node_process(folder: Path, *words: str) -> AsyncIterator[NodeProcess]:
-    """``lpnode serve`` with its data in ``folder``; what it says goes to a file there."""
-    models = ("-aiModels", models_file(folder))
-    async with NodeProcess(folder / "data", folder / "log.txt", (*models, *words)) as node:
-        yield node
 
 
 async def is_capped(node: NodeProcess) -> bool:
