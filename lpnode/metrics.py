@@ -97,6 +97,12 @@ class Metrics:
         self.live_sessions = Gauge(
             "lpnode_live_sessions", "Live sessions running now", registry=self.registry
         )
+        self.trickle_channels = Gauge(
+            "lpnode_trickle_channels", "Open trickle channels", registry=self.registry
+        )
+        self.asyncio_tasks = Gauge(
+            "lpnode_asyncio_tasks", "Tasks of the event loop", registry=self.registry
+        )
         model = ("pipeline", "model_name")
         container = (*model, "orchestrator_uri")
         self.versions = LivepeerMetric(

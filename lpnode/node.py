@@ -68,7 +68,7 @@ class Node:
         self.capacity = Capacity(self._slots)
         self.metrics = Metrics(node_id=f"{checksum_text(ZERO_ADDRESS)}-{socket.gethostname()}")
         self.metrics.describe_node(version=__version__, max_sessions=config.max_sessions)
-        self.metrics.at_scrape(self._count_slots)
+        self.metrics.at_scrape(self._count)
         self.channels = Channels(config.trickle)
         self.host = LocalHost(
             LocalHostConfig(models={entry.model_id: entry.warm for entry in self._models}), catalog
@@ -226,7 +226,9 @@ class Node:
         elif status.state is ModelState.READY:
             self.capacity.set_total(key, self._slots[key])
 
-    def _count_slots(self) -> None:
+    def _count(self) -> None:
+        self.metrics.trickle_channels.set(len(self.channels))
+        self.metrics.asyncio_tasks.set(len(asyncio.all_tasks()))
         keys = self.capacity.keys()
         for key in keys:
             labels = {
