@@ -107,7 +107,8 @@ class Job:
         with contextlib.suppress(ChannelError, PeerGone):
             await self.end_segment()
         await self.input.close()
-        await self.control.close()
+        with contextlib.suppress(PeerGone):
+            await self.control.close()  # a node that drains may be gone by now
         await self.ended()
 
     async def read_output(self) -> None:

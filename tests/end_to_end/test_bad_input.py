@@ -1,5 +1,6 @@
 """Bad input for each endpoint of a whole node: a clear answer, and a good session afterwards."""
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ from edge.raw_http2 import request as fields_of
 from end_to_end.clients import http1_tls, stock_channel
 from end_to_end.gateway_peer import ask, live_job, run_good_session
 from end_to_end.raw_requests import answer_to, http1, status_of
-from end_to_end.whole_node import operator_uri, until, whole_node
+from end_to_end.whole_node import SLOTS, operator_uri, until, whole_node
 from live_input import InputFrame, h264_input
 
 from lpnode.edge.http2 import frames
@@ -283,20 +284,27 @@ CONTROL_MESSAGES = {
 
 
 async def test_a_bad_control_message_is_an_error_event_and_no_more(tmp_path: Path) -> None:
-    """L25, L40. Errors go out once a second at most, so each waits for its own."""
-    async with attacked_node(tmp_path) as node:
+    """L25, L40. A job sends one error a second at most, so several jobs share the messages."""
+    messages = list(CONTROL_MESSAGES.items())
+
+    async def send(node: Node, number: int) -> None:
         async with live_job(node.service_uri) as job:
             await job.exchange(few_frames(3))
-            for number, (case, message) in enumerate(CONTROL_MESSAGES.items()):
-                status = await job.post(job.answer.control_url, number, message)
-                assert status in (200, 413), case
-                await until(lambda seen=number: len(job.events_of("error")) > seen)
+            for seq, (case, message) in enumerate(messages[number::SLOTS]):
+                assert await job.post(job.answer.control_url, seq, message) in (200, 413), case
+                await until(lambda seen=seq: len(job.events_of("error")) > seen)
+                error = job.events_of("error")[-1]["message"]
+                assert error.startswith("Error updating params: "), case
+                assert len(error) < 5000, case
             await job.exchange(few_frames(3, first_frame=3))
             await job.stop()
         assert len(job.pts) == 6
-        for error in job.events_of("error"):
-            assert error["message"].startswith("Error updating params: ")
-            assert len(error["message"]) < 5000
+
+    async with attacked_node(tmp_path) as node:
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(SLOTS):
+                tasks.create_task(send(node, number))
+        await node.sessions.wait_ended()
 
 
 OPERATOR_REQUESTS = [
