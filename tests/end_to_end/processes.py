@@ -24,7 +24,7 @@ async def stream_process(uri: str, folder: Path) -> AsyncIterator[asyncio.subpro
     """``lpnode stream`` of a small test picture for longer than any test lasts."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "lpnode", "stream", uri, "--input", "testsrc", "--size", "320x240"),
+        *("-P", "-m", "lpnode", "stream", uri, "--input", "testsrc", "--size", "320x240"),
         *("--model", "noop", "--duration", "600", "--output", str(folder / "output.ts")),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
