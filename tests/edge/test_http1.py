@@ -13,6 +13,7 @@ import pytest
 from edge.conftest import Serve, Waiting
 
 from lpnode.edge.listener import Listener
+from lpnode.gateway.http2_post import gateway_tls
 
 HEALTHZ = b"GET /healthz HTTP/1.1\r\nHost: node\r\n\r\n"
 
@@ -241,6 +242,20 @@ async def test_a_handler_stops_when_its_peer_disconnects(serve: Serve, waiting: 
         await waiting.until(started=1)
         peer.writer.transport.abort()
         await waiting.until(stopped=1)
+
+
+async def test_a_tls_peer_that_ends_in_mid_request_is_gone_without_a_warning(
+    serve: Serve, waiting: Waiting, tls: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serve(tls=tls) as listener:
+        context = gateway_tls()
+        context.set_alpn_protocols(["http/1.1"])
+        _, writer = await asyncio.open_connection("127.0.0.1", listener.port, ssl=context)
+        writer.write(b"GET /waiting HTTP/1.1\r\nHost: n\r\n\r\n")
+        await waiting.until(started=1)
+        writer.close()
+        await waiting.until(stopped=1)
+    assert "eof_received" not in caplog.text
 
 
 async def test_a_half_closed_peer_still_gets_its_answer(serve: Serve) -> None:
