@@ -249,8 +249,10 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._listener.forget(self)
-        if self._served is not None:
-            self._served.connection_lost(exc)
+        # Let go of: protocols that wait for the collector of cycles must not keep the transport.
+        served, self._served = self._served, None
+        if served is not None:
+            served.connection_lost(exc)
 
     def pause_writing(self) -> None:
         self._is_write_paused = True

@@ -144,7 +144,7 @@ class TrickleConnection(asyncio.Protocol):
         self._is_closing = True
         self._disarm()
         self._drop_exchange()
-        self._transport = None
+        self._let_go()
 
     # What an exchange calls.
 
@@ -265,10 +265,21 @@ class TrickleConnection(asyncio.Protocol):
     def _hand_over(self, data: bytes) -> None:
         transport = self._transport
         assert transport is not None
+        fallback = self._fallback
         self._disarm()
         self._is_closing = True
+        self._let_go()
+        fallback(transport, data)
+
+    def _let_go(self) -> None:
+        """Drops all that leads to the transport.
+
+        This object and its parser refer to each other, so it waits for the collector of cycles;
+        the buffers of a TLS transport, a quarter of a MiB, are too much to wait with it.
+        """
         self._transport = None
-        self._fallback(transport, data)
+        self.write = self.writelines = _drop
+        self._fallback = _drop
 
     def _head_timed_out(self) -> None:
         self._fail(HEAD_TIMEOUT)
@@ -312,3 +323,7 @@ class TrickleConnection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _drop(*_: object) -> None:
+    """Stands for what writes to a transport that is gone."""
