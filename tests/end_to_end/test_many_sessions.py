@@ -131,6 +131,10 @@ WAYS: Mapping[str, Callable[[NodeProcess], Awaitable[None]]] = {
 }
 
 
+NUM_KILLED = 2
+NUM_SESSIONS = NUM_EACH * len(WAYS) + NUM_KILLED
+
+
 async def retried(way: Callable[[NodeProcess], Awaitable[None]], node: NodeProcess) -> None:
     """Waits for a slot as a gateway with one node would have to."""
     while True:
@@ -200,10 +204,12 @@ async def test_a_node_is_as_before_after_sessions_that_end_in_every_way(tmp_path
         before = await settled(node)
         await run_sessions(node, NUM_EACH)
         await settled(node)
-        await kill_clients(node, tmp_path, 2)
+        await kill_clients(node, tmp_path, NUM_KILLED)
         after = await settled(node, before.counts)
-        print(f"\nbefore: {before}\nafter {NUM_EACH * len(WAYS) + 2} sessions: {after}")
-        assert after.memory_mib < before.memory_mib + 30
+        print(f"\nbefore: {before}\nafter {NUM_SESSIONS} sessions: {after}")
+        # Allocators keep what they had at a busy moment, tens of MiB more or less; a session that
+        # left a single picture or TLS buffer behind would show above that.
+        assert after.memory_mib < before.memory_mib + NUM_SESSIONS
         await run_good_session(node.service_uri)
         async with aiohttp.ClientSession() as http, http.get(node.operator_uri + "/healthz") as ok:
             assert ok.status == 200
