@@ -59,6 +59,16 @@ class Events:
         for data in kept_back or ():
             self._publish(data)
 
+    def finish(self) -> None:
+        """Sends the newest error, and only then what was kept back.
+
+        The channel ends right behind it: a gateway that waits for the next event reads that one.
+        """
+        kept_back, self._kept_back = self._kept_back, None
+        self.flush_error()
+        for data in kept_back or ():
+            self._publish(data)
+
     def trace(self, trace: Trace, timestamp_ms: int) -> None:
         """Sends a milestone, the first time it is reached."""
         if trace not in self._traced:

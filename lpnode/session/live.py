@@ -254,8 +254,7 @@ class LiveSession:
     async def _clean_up(self, threads: list[CodecThread]) -> None:
         """Lets go of everything, each within its deadline. The slot goes last."""
         if not self._channels.events.is_closed:
-            self._events.open()
-            self._events.flush_error()
+            self._events.finish()
         self._channels.close()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._stream.close(), name=f"session {self.id} close stream")

@@ -19,6 +19,7 @@ from live_input import InputFrame, h264_input
 from lpnode.errors import ChannelError, PeerGone
 from lpnode.media.decoder import VideoDecoder
 from lpnode.node import Node
+from lpnode.protocol.live_job import channel_names
 
 TICKS_A_FRAME = 4500
 
@@ -97,6 +98,19 @@ async def test_another_video_codec_in_mid_stream_is_a_clear_end(tmp_path: Path, 
         assert "H.264" in job.events_of("error")[-1]["message"]
         assert len(job.pts) == 5
         await node.sessions.wait_ended()
+        await run_good_session(node.service_uri)
+
+
+async def test_another_video_codec_from_the_start_is_told_before_the_end(tmp_path: Path) -> None:
+    """Sooner than events go out otherwise."""
+    async with whole_node(tmp_path) as node:
+        async with live_job(node.service_uri) as job:
+            events = node.channels.find(channel_names(job.answer.manifest_id).events)
+            await until(lambda: events.num_subscribers > 0)
+            await job.publish(ffmpeg_segment("mpeg2video", 0))
+            await job.ended()
+        assert job.events[0]["type"] == "error"
+        assert "H.264" in job.events[0]["message"]
         await run_good_session(node.service_uri)
 
 
