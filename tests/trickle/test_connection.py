@@ -91,7 +91,7 @@ async def test_a_peer_that_pipelines_without_end_is_not_read_without_end(
     connection.send_head("GET", f"{BASE}/0", {})
     for _ in range(20_000):
         connection.send_head("GET", f"{BASE}/next", {})
-    await until(lambda: server.connections[0]._is_read_paused)
+    await until(lambda: server.connections[0]._is_read_paused, within_s=10)
     # The limit may be passed by one read of the socket, a few thousand of the shortest requests.
     assert server.connections[0]._stream.held_bytes < 8 << 20
     LocalPublisher(server.channels.find("ch")).publish(b"data")
