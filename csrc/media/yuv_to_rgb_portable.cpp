@@ -10,15 +10,28 @@ namespace {
 // (a * b) / 32768, rounded.
 inline int multiply_q15(int16_t a, int16_t b) { return (a * b + 0x4000) >> 15; }
 
+// Every `step`th byte of two rows mixed.
 template <int step>
-void mix_row(const uint8_t* upper, const uint8_t* lower, int count, int16_t weight, int16_t offset,
-             int16_t* __restrict out) {
+void mix_bytes(const uint8_t* upper, const uint8_t* lower, int count, int16_t weight, int16_t offset,
+               int16_t* __restrict out) {
   for (int i = 0; i < count; ++i) {
     const auto change = static_cast<int16_t>((lower[i * step] - upper[i * step]) * 128);
     out[i] = static_cast<int16_t>((upper[i * step] - offset) * 128 + multiply_q15(change, weight));
   }
   out[count] = out[count - 1];
 }
+
+struct PortableRows {
+  static void mix_row(const uint8_t* upper, const uint8_t* lower, int count, int16_t weight,
+                      int16_t offset, int16_t* out) {
+    mix_bytes<1>(upper, lower, count, weight, offset, out);
+  }
+  static void mix_interleaved_row(const uint8_t* upper, const uint8_t* lower, int count,
+                                  int16_t weight, int16_t* u_out, int16_t* v_out) {
+    mix_bytes<2>(upper, lower, count, weight, 128, u_out);
+    mix_bytes<2>(upper + 1, lower + 1, count, weight, 128, v_out);
+  }
+};
 
 // Samples are picked for a block of outputs before they are coloured: picking is scalar, and the loops
 // over a whole block are left to the compiler to vectorise.
@@ -79,23 +92,8 @@ template <typename Out>
 void convert(const YuvToRgbTables& t, const YuvView& source, Out* out) {
   MixedRow row;
   const ptrdiff_t plane = ptrdiff_t{t.width} * t.height;
-  const ColumnSpan luma = t.luma_columns.span, chroma = t.chroma_columns.span;
   for (int line = 0; line < t.height; ++line) {
-    const RowTap y = t.luma_rows[line], c = t.chroma_rows[line];
-    const uint8_t* y_plane = source.y + luma.first;
-    mix_row<1>(y_plane + y.upper * source.y_pitch_bytes, y_plane + y.lower * source.y_pitch_bytes,
-               luma.count, y.weight, t.luma_offset, row.y);
-    const ptrdiff_t u_pitch = source.u_pitch_bytes, v_pitch = source.v_pitch_bytes;
-    if (source.v == nullptr) {
-      const uint8_t* uv = source.u + 2 * chroma.first;
-      const uint8_t *upper = uv + c.upper * u_pitch, *lower = uv + c.lower * u_pitch;
-      mix_row<2>(upper, lower, chroma.count, c.weight, 128, row.u);
-      mix_row<2>(upper + 1, lower + 1, chroma.count, c.weight, 128, row.v);
-    } else {
-      const uint8_t *u = source.u + chroma.first, *v = source.v + chroma.first;
-      mix_row<1>(u + c.upper * u_pitch, u + c.lower * u_pitch, chroma.count, c.weight, 128, row.u);
-      mix_row<1>(v + c.upper * v_pitch, v + c.lower * v_pitch, chroma.count, c.weight, 128, row.v);
-    }
+    mix_planes<PortableRows>(t, source, line, row);
     Out* red = out + ptrdiff_t{line} * t.width;
     for (int first = 0; first < t.width; first += kBlock)
       convert_block(t, row, first, std::min(kBlock, t.width - first), plane, red);

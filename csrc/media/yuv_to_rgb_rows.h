@@ -117,6 +117,29 @@ inline void prefetch_below(const YuvToRgbTables& t, const YuvView& source, int l
     prefetch_rows(source.v, source.v_pitch_bytes, c, chroma.first, chroma.count);
 }
 
+// The vertical step of one line, for all three planes. `Rows` mixes two rows into one: `mix_row` of a
+// plane, `mix_interleaved_row` of NV12's chroma. Both repeat the last column behind the row and may
+// write into the slack.
+template <typename Rows>
+void mix_planes(const YuvToRgbTables& t, const YuvView& source, int line, MixedRow& row) {
+  const RowTap y = t.luma_rows[line], c = t.chroma_rows[line];
+  const ColumnSpan luma = t.luma_columns.span, chroma = t.chroma_columns.span;
+  const ptrdiff_t y_pitch = source.y_pitch_bytes;
+  const uint8_t* y_plane = source.y + luma.first;
+  Rows::mix_row(y_plane + y.upper * y_pitch, y_plane + y.lower * y_pitch, luma.count, y.weight,
+                t.luma_offset, row.y);
+  const ptrdiff_t u_pitch = source.u_pitch_bytes, v_pitch = source.v_pitch_bytes;
+  if (source.v == nullptr) {
+    const uint8_t* uv = source.u + 2 * chroma.first;
+    Rows::mix_interleaved_row(uv + c.upper * u_pitch, uv + c.lower * u_pitch, chroma.count,
+                              c.weight, row.u, row.v);
+    return;
+  }
+  const uint8_t *u = source.u + chroma.first, *v = source.v + chroma.first;
+  Rows::mix_row(u + c.upper * u_pitch, u + c.lower * u_pitch, chroma.count, c.weight, 128, row.u);
+  Rows::mix_row(v + c.upper * v_pitch, v + c.lower * v_pitch, chroma.count, c.weight, 128, row.v);
+}
+
 }  // namespace
 
 void yuv_to_rgb_portable(const YuvToRgbTables& tables, const YuvView& source, float* out) noexcept;
