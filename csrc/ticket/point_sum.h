@@ -18,6 +18,7 @@ namespace lpnode::ticket {
 //   one(), multiply(a, b), square(a)
 //   difference(a, b) = small_difference(a, b) = a - b;  signed_difference(mask, a, b) = (mask ? -a : a) - b
 //   negated(mask, a) = mask ? -a : a;  third(a, b, c) = a - b - 2 c
+//   compact_third(a, b, c) = a - b - c and compact_difference(a, b) = a - b, to be kept
 //   select(mask, a, b) = mask ? a : b;  rotated(a, lanes): lane l gets lane l + lanes
 //   load(rows, x, y), is_zero(a), parity(a), lanes_from(values), store(a, values)
 template <typename F>

@@ -98,17 +98,18 @@ SignerTable::SignerTable(const PublicKey& key) : rows_(kSignerWindows * kWindowR
 void list_terms(const GeneratorTable& generator, const SignerTable& signer, const Uint256& u1,
                 const Uint256& u2, std::span<Term, kWindows> terms) noexcept {
   const Uint256 b1 = halved_with_all_ones(u1), b2 = halved_with_all_ones(u2);
-  terms[0] = {generator.window(0) + bits_at(b1, 0, kGeneratorBits), false};
-  for (int i = 1; i < kGeneratorWindows - 1; ++i)
-    terms[i] =
-        odd_multiple(generator.window(i), bits_at(b1, i * kGeneratorBits, kGeneratorBits),
-                     kGeneratorBits);
-  for (int i = 0; i < kSignerWindows; ++i)
-    terms[kGeneratorWindows - 1 + i] =
-        odd_multiple(signer.window(i), bits_at(b2, i * kSignerBits, kSignerBits), kSignerBits);
+  const auto generator_term = [&](int i) {
+    return odd_multiple(generator.window(i), bits_at(b1, i * kGeneratorBits, kGeneratorBits),
+                        kGeneratorBits);
+  };
   constexpr int last = kGeneratorWindows - 1;
-  terms[kWindows - 1] = {
-      generator.window(last) + bits_at(b1, last * kGeneratorBits, kGeneratorLastBits), false};
+  Term* term = terms.data();
+  *term++ = {generator.window(0) + bits_at(b1, 0, kGeneratorBits), false};
+  for (int i = 1; i < kFirstGeneratorTerms; ++i) *term++ = generator_term(i);
+  for (int i = 0; i < kSignerWindows; ++i)
+    *term++ = odd_multiple(signer.window(i), bits_at(b2, i * kSignerBits, kSignerBits), kSignerBits);
+  for (int i = kFirstGeneratorTerms; i < last; ++i) *term++ = generator_term(i);
+  *term = {generator.window(last) + bits_at(b1, last * kGeneratorBits, kGeneratorLastBits), false};
 }
 
 }  // namespace lpnode::ticket
