@@ -57,14 +57,18 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             creation_round INTEGER NOT NULL, creation_round_block_hash BLOB NOT NULL,
             expiration_block INTEGER NOT NULL, won_at REAL NOT NULL,
             state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', changed_at REAL NOT NULL,
-            payout BLOB) WITHOUT ROWID""",
+            tx_hash BLOB, payout BLOB) WITHOUT ROWID""",
         "CREATE INDEX winners_by_state ON winners (state, sender)",
-        # Every attempt to redeem one, for as long as the ticket is kept.
+        # Every state that one was in, for as long as the ticket is kept.
         """CREATE TABLE redemptions (
             id INTEGER PRIMARY KEY, ticket_hash BLOB NOT NULL REFERENCES winners,
             tx_hash BLOB, at REAL NOT NULL, state TEXT NOT NULL,
             reason TEXT NOT NULL DEFAULT '')""",
         "CREATE INDEX redemptions_by_ticket ON redemptions (ticket_hash)",
+        # Signed transactions that the chain has not settled yet.
+        """CREATE TABLE attempts (
+            account BLOB NOT NULL, nonce INTEGER NOT NULL, hash BLOB NOT NULL,
+            record BLOB NOT NULL, PRIMARY KEY (account, nonce, hash))""",
     ),
 )
 

@@ -6,7 +6,7 @@ Source: payments.md sections 4.1 and 4.2.
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 from lpnode.payment.ticket import SignedTicket, Ticket, TicketHash, TicketParams
@@ -35,7 +35,8 @@ class Winner:
 
     Attributes:
         reason: why it is in its state, for operators.
-        payout_wei: what the chain paid; None before it did.
+        tx_hash: of the newest transaction that redeems it; None before there is one.
+        payout_wei: what the chain paid; None before it did, or when somebody else redeemed it.
     """
 
     signed: SignedTicket
@@ -44,6 +45,7 @@ class Winner:
     won_at_s: float
     state: WinnerState = WinnerState.STORED
     reason: str = ""
+    tx_hash: bytes | None = None
     payout_wei: int | None = None
 
     @property
@@ -154,7 +156,7 @@ def load_open_winners(connection: sqlite3.Connection) -> list[Winner]:
         for row in connection.execute(
             f"""SELECT recipient, sender, face_value, win_prob, sender_nonce, recipient_rand,
             rand_hash, signature, creation_round, creation_round_block_hash, expiration_block,
-            ticket_hash, manifest_id, won_at, state, reason, payout
+            ticket_hash, manifest_id, won_at, state, reason, tx_hash, payout
             FROM winners WHERE state IN ({marks}) ORDER BY won_at, ticket_hash""",
             states,
         )
@@ -162,30 +164,17 @@ def load_open_winners(connection: sqlite3.Connection) -> list[Winner]:
 
 
 def change_winner(connection: sqlite3.Connection, winner: Winner, now_s: float) -> None:
-    """Writes the state, reason and payout that ``winner`` has now."""
+    """Writes what became of ``winner``, and adds it to the ticket's history."""
     payout = None if winner.payout_wei is None else winner.payout_wei.to_bytes(32)
     connection.execute(
-        "UPDATE winners SET state = ?, reason = ?, payout = ?, changed_at = ? "
+        "UPDATE winners SET state = ?, reason = ?, tx_hash = ?, payout = ?, changed_at = ? "
         "WHERE ticket_hash = ?",
-        (winner.state, winner.reason, payout, now_s, winner.hash),
+        (winner.state, winner.reason, winner.tx_hash, payout, now_s, winner.hash),
     )
-
-
-def add_redemption(
-    connection: sqlite3.Connection, winner: Winner, tx_hash: bytes | None, now_s: float
-) -> None:
-    """Notes one step of redeeming: the state it led to, and the transaction if there is one."""
     connection.execute(
         "INSERT INTO redemptions (ticket_hash, tx_hash, at, state, reason) VALUES (?, ?, ?, ?, ?)",
-        (winner.hash, tx_hash, now_s, winner.state, winner.reason),
+        (winner.hash, winner.tx_hash, now_s, winner.state, winner.reason),
     )
-
-
-def moved(
-    winner: Winner, state: WinnerState, reason: str = "", payout_wei: int | None = None
-) -> Winner:
-    """``winner`` in another state."""
-    return replace(winner, state=state, reason=reason, payout_wei=payout_wei)
 
 
 def _winner(row: tuple[object, ...]) -> Winner:
@@ -206,6 +195,7 @@ def _winner(row: tuple[object, ...]) -> Winner:
         won_at,
         state,
         reason,
+        tx_hash,
         payout,
     ) = row
     params = TicketParams(
@@ -230,6 +220,7 @@ def _winner(row: tuple[object, ...]) -> Winner:
         won_at_s=_float(won_at),
         state=WinnerState(str(state)),
         reason=str(reason),
+        tx_hash=None if tx_hash is None else _bytes(tx_hash),
         payout_wei=None if payout is None else int.from_bytes(_bytes(payout)),
     )
 
