@@ -38,7 +38,7 @@ def open_keystore(config: KeystoreConfig) -> LocalSigner:
     """
     path, keyfile = _find(config)
     _warn_if_readable(path)
-    from eth_account import Account
+    from lpnode.chain.eth_account import Account
 
     try:
         key = bytes(Account.decrypt(keyfile, _password(config.password)))

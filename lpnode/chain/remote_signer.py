@@ -78,10 +78,10 @@ def _check(raw: bytes, wanted: Transaction, address: Address) -> None:
 
 def _read(raw: bytes) -> tuple[Address, dict[str, Any]]:
     import rlp
-    from eth_account import Account
-    from eth_account.typed_transactions.typed_transaction import TypedTransaction
     from hexbytes import HexBytes
     from rlp.exceptions import RLPException
+
+    from lpnode.chain.eth_account import Account, TypedTransaction
 
     try:
         signer = Address(bytes.fromhex(Account.recover_transaction(raw)[2:]))

@@ -94,7 +94,7 @@ class LocalSigner:
     async def sign_transaction(self, transaction: Transaction) -> SignedTransaction:
         """Signs in about a millisecond."""
         # Half a second to import, needed by nodes that redeem with their own key alone.
-        from eth_account import Account as TransactionSigner
+        from lpnode.chain.eth_account import Account as TransactionSigner
 
         signed = TransactionSigner.sign_transaction(transaction.fields(), self._key)
         raw = bytes(signed.raw_transaction)

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from eth_account import Account
 
+from lpnode.chain.eth_account import Account
 from lpnode.chain.keystore import KeystoreConfig, open_keystore
 from lpnode.errors import ConfigError
 from lpnode.protocol.ethereum import Address
