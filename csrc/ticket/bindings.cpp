@@ -75,7 +75,7 @@ NB_MODULE(ticket, m) {
           },
           "context"_a, "parse_compact"_a, "recover"_a, "serialize"_a,
           "Addresses of a context and of secp256k1_ecdsa_recoverable_signature_parse_compact,\n"
-          "secp256k1_ecdsa_recover and secp256k1_ec_pubkey_serialize. The library must stay loaded.");
+          "secp256k1_ecdsa_recover and secp256k1_ec_pubkey_serialize. The library stays loaded.");
 
   nb::class_<GeneratorTable>(m, "GeneratorTable", "Multiples of the curve's generator. Immutable.")
       .def(
@@ -86,8 +86,8 @@ NB_MODULE(ticket, m) {
             new (self) GeneratorTable(bytes);
           },
           "secret"_a, nb::sig("def __init__(self, secret: bytes) -> None"),
-          "secret: 32 random bytes of this process, which blind the rows. Takes about 30 ms, without\n"
-          "the GIL.")
+          "secret: 32 random bytes of this process, which blind the rows. Takes about 30 ms,\n"
+          "without the GIL.")
       .def_prop_ro("num_bytes", &GeneratorTable::num_bytes, "Memory that the rows take.");
 
   nb::class_<SignerTable>(m, "SignerTable", "Multiples of a sender's public key. Immutable.")
@@ -136,7 +136,8 @@ NB_MODULE(ticket, m) {
               const nb::gil_scoped_release unlocked;
               key = self.verify(payment, signer ? &*signer : nullptr, verdicts);
             }
-            return nb::make_tuple(to_bytes(verdicts), key ? nb::object(to_bytes(*key)) : nb::none());
+            const nb::object learned = key ? nb::object(to_bytes(*key)) : nb::none();
+            return nb::make_tuple(to_bytes(verdicts), learned);
           },
           "preimage"_a, "sender"_a, "recipient_rand"_a.none(), "win_prob"_a, "nonces"_a,
           "signatures"_a, "generator"_a.none() = nb::none(), "table"_a.none() = nb::none(),
@@ -149,6 +150,6 @@ NB_MODULE(ticket, m) {
           "preimage: the packed ticket (168 or 232 bytes), whatever its nonce. sender: 20 bytes.\n"
           "recipient_rand: 32 bytes, or None: no ticket wins. win_prob: 32 bytes, big-endian.\n"
           "nonces: N native uint32. signatures: N rows of 65 bytes. table: of the sender's key.\n\n"
-          "Returns a byte for each ticket, made of VALID, WON and RECOVERED, and the sender's public\n"
-          "key (x and y, 64 bytes) if it was recovered from one of them.");
+          "Returns a byte for each ticket, made of VALID, WON and RECOVERED, and the sender's\n"
+          "public key (x and y, 64 bytes) if it was recovered from one of them.");
 }

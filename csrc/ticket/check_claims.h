@@ -1,11 +1,12 @@
 // check_claims for any field (point_sum.h). Included by the files that choose one.
 //
-// Note [Affine levels]: adding two points costs 10 products in the coordinates of point_sum.h, but 6
-// in affine ones if many additions share an inversion. So the terms of a batch of claims are first
-// added in pairs, the pairs in fours (and the fours in eights), and only then summed. Neighbours are
-// multiples of one point by different windows, so their x differ: |d + d' 2^w| < 2^104 is odd, so it
-// is no multiple of the order (Note [Digits]); the blinded ones are beyond anybody's aim. If a
-// difference is zero all the same the batch is done again without levels, which isolates the lane.
+// Note [Affine levels]: adding two points costs 10 products in the coordinates of point_sum.h, but
+// 6 in affine ones if many additions share an inversion. So the terms of a batch of claims are
+// first added in pairs, the pairs in fours (and the fours in eights), and only then summed.
+// Neighbours are multiples of one point by different windows, and their x differ: the sum or the
+// difference of their multipliers is below 2^104 (Note [Digits]) and odd at its lowest window, so
+// it is no multiple of the order. The blinded ones are beyond anybody's aim. If a difference is
+// zero all the same, the batch is done again without levels, which isolates the lane.
 #pragma once
 
 #include "ticket/point_sum.h"
@@ -40,7 +41,6 @@ class ClaimCheck {
   using Mask = typename F::Mask;
   static constexpr size_t kLanes = F::kLanes;
   static constexpr size_t kMaxGroups = kMaxClaims / kLanes;
-  static constexpr int kPrefetchSteps = 4;
 
   struct Group {
     size_t first_claim, num_claims;
@@ -78,8 +78,6 @@ class ClaimCheck {
       Schedule plan;
       schedule(claims.subspan(g * kLanes, kLanes), 1, plan);
       for (int i = 0; i < kWindows; ++i) {
-        if (i + kPrefetchSteps < kWindows)
-          for (const Point* row : plan.rows[i + kPrefetchSteps]) __builtin_prefetch(row);
         Element y;
         F::load(plan.rows[i], points[g][i].x, y);
         points[g][i].y = F::negated(plan.is_negative[i], y);
@@ -134,7 +132,7 @@ class ClaimCheck {
   }
 
   // Lane part * (lanes / parts) + i adds that part of the terms of claim i; lanes without a claim
-  // repeat claim 0. Returns the number of steps.
+  // repeat claim 0. Returns the number of steps. The rows begin to come from memory meanwhile.
   int schedule(std::span<const Claim> claims, int parts, Schedule& out) const noexcept {
     Term terms[kLanes][kWindows];
     for (size_t i = 0; i < claims.size(); ++i)
@@ -150,6 +148,7 @@ class ClaimCheck {
       for (int step = 0; step < num_steps; ++step) {
         const bool is_active = begin + step < end;
         const Term& term = own[is_active ? begin + step : begin];
+        __builtin_prefetch(term.row);
         out.rows[step][lane] = term.row;
         out.is_negative[step] |= static_cast<Mask>(term.is_negative << lane);
         out.is_active[step] |= static_cast<Mask>(is_active << lane);
@@ -168,8 +167,6 @@ class ClaimCheck {
     auto sum = PointSum<F>::of_two(x1, F::negated(plan.is_negative[0], y1), x2, y2,
                                    plan.is_negative[1]);
     for (int step = 2; step < num_steps; ++step) {
-      if (step + kPrefetchSteps < num_steps)
-        for (const Point* row : plan.rows[step + kPrefetchSteps]) __builtin_prefetch(row);
       F::load(plan.rows[step], x2, y2);
       if (plan.is_active[step] == all) {
         sum.add(x2, y2, plan.is_negative[step]);

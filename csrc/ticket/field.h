@@ -1,5 +1,6 @@
 // The field of secp256k1: integers modulo p = 2^256 - 2^32 - 977, one at a time.
-// Values are kept below 2^256, so that a residue may have two forms until `reduced`.
+// Values are kept below 2^256, so that a residue may have two forms until `reduced`. See
+// Note [Always inline].
 #pragma once
 
 #include "ticket/modular_inverse.h"
@@ -12,7 +13,8 @@ inline constexpr Uint256 kPrime{{0xFFFFFFFEFFFFFC2F, ~uint64_t{0}, ~uint64_t{0},
 inline constexpr InverseModulus kPrimeModulus = inverse_modulus(kPrime);
 
 // Without branches, which random operands would mispredict.
-[[nodiscard]] inline Uint256 field_add(const Uint256& a, const Uint256& b) noexcept {
+[[nodiscard, gnu::always_inline]] inline Uint256 field_add(const Uint256& a,
+                                                           const Uint256& b) noexcept {
   Uint256 sum;
   const uint64_t over = add_with_carry(a, b, sum);
   const uint64_t again = add_with_carry(sum, {{kFold & -over}}, sum);
@@ -20,7 +22,8 @@ inline constexpr InverseModulus kPrimeModulus = inverse_modulus(kPrime);
   return sum;
 }
 
-[[nodiscard]] inline Uint256 field_subtract(const Uint256& a, const Uint256& b) noexcept {
+[[nodiscard, gnu::always_inline]] inline Uint256 field_subtract(const Uint256& a,
+                                                                const Uint256& b) noexcept {
   Uint256 difference;
   const uint64_t under = subtract_with_borrow(a, b, difference);
   const uint64_t again = subtract_with_borrow(difference, {{kFold & -under}}, difference);
@@ -28,7 +31,8 @@ inline constexpr InverseModulus kPrimeModulus = inverse_modulus(kPrime);
   return difference;
 }
 
-[[nodiscard]] inline Uint256 field_multiply(const Uint256& a, const Uint256& b) noexcept {
+[[nodiscard, gnu::always_inline]] inline Uint256 field_multiply(const Uint256& a,
+                                                                const Uint256& b) noexcept {
   using Wide = unsigned __int128;
   uint64_t product[8] = {};
 #pragma GCC unroll 4
@@ -61,17 +65,17 @@ inline constexpr InverseModulus kPrimeModulus = inverse_modulus(kPrime);
   return out;
 }
 
-[[nodiscard]] inline Uint256 field_square(const Uint256& a) noexcept {
+[[nodiscard, gnu::always_inline]] inline Uint256 field_square(const Uint256& a) noexcept {
   return field_multiply(a, a);
 }
 
 // The form below p.
-[[nodiscard]] inline Uint256 reduced(const Uint256& a) noexcept {
+[[nodiscard, gnu::always_inline]] inline Uint256 reduced(const Uint256& a) noexcept {
   Uint256 out;
   return subtract_with_borrow(a, kPrime, out) ? a : out;
 }
 
-[[nodiscard]] inline Uint256 field_inverse(const Uint256& a) noexcept {
+[[nodiscard, gnu::always_inline]] inline Uint256 field_inverse(const Uint256& a) noexcept {
   return modular_inverse(reduced(a), kPrimeModulus);
 }
 

@@ -13,12 +13,12 @@ struct alignas(64) KeccakLanes {
   uint64_t word[kKeccakWords][kLanes] = {};
 };
 
-// Keccak-f[1600] on each lane.
-void permute_lanes_portable(KeccakLanes& lanes) noexcept;
-void permute_lanes_avx2(KeccakLanes& lanes) noexcept;
-void permute_lanes_ifma(KeccakLanes& lanes) noexcept;
+// Keccak-f[1600] on the first `count` lanes at least; the others may hold anything afterwards.
+void permute_lanes_portable(KeccakLanes& lanes, size_t count) noexcept;
+void permute_lanes_avx2(KeccakLanes& lanes, size_t count) noexcept;
+void permute_lanes_ifma(KeccakLanes& lanes, size_t count) noexcept;
 
-using PermuteLanes = void (*)(KeccakLanes&) noexcept;
+using PermuteLanes = void (*)(KeccakLanes&, size_t count) noexcept;
 [[nodiscard]] PermuteLanes permute_lanes(SimdPath path) noexcept;
 
 }  // namespace lpnode::ticket

@@ -21,8 +21,8 @@ struct Avx2Ops {
 
 }  // namespace
 
-void permute_lanes_avx2(KeccakLanes& lanes) noexcept {
-  for (size_t half = 0; half < kLanes; half += 4) {
+void permute_lanes_avx2(KeccakLanes& lanes, size_t count) noexcept {
+  for (size_t half = 0; half < count; half += 4) {
     __m256i state[kKeccakWords];
     for (size_t w = 0; w < kKeccakWords; ++w)
       state[w] = _mm256_load_si256(reinterpret_cast<const __m256i*>(&lanes.word[w][half]));

@@ -22,7 +22,7 @@ struct Avx512Ops {
 
 }  // namespace
 
-void permute_lanes_ifma(KeccakLanes& lanes) noexcept {
+void permute_lanes_ifma(KeccakLanes& lanes, size_t) noexcept {
   __m512i state[kKeccakWords];
   for (size_t w = 0; w < kKeccakWords; ++w) state[w] = _mm512_load_si512(lanes.word[w]);
   keccak_permute<Avx512Ops>(state);

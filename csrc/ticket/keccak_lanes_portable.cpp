@@ -3,8 +3,8 @@
 
 namespace lpnode::ticket {
 
-void permute_lanes_portable(KeccakLanes& lanes) noexcept {
-  for (size_t lane = 0; lane < kLanes; ++lane) {
+void permute_lanes_portable(KeccakLanes& lanes, size_t count) noexcept {
+  for (size_t lane = 0; lane < count; ++lane) {
     uint64_t state[kKeccakWords];
     for (size_t w = 0; w < kKeccakWords; ++w) state[w] = lanes.word[w][lane];
     keccak_permute<KeccakScalar>(state);

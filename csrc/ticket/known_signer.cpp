@@ -27,6 +27,7 @@ void list_claims(std::span<const Hash32> digests, std::span<const Signature> sig
 CheckClaims check_claims(SimdPath path) noexcept {
 #ifdef LPNODE_X86
   if (path == SimdPath::kIfma) return check_claims_ifma;
+  if (path == SimdPath::kAvx2) return check_claims_avx2;
 #else
   static_cast<void>(path);
 #endif

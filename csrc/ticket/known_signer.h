@@ -18,16 +18,18 @@ struct Claim {
   bool y_is_odd;   // of R
 };
 
-// The claims of signatures over 32-byte digests (z: the digest as an integer), one inversion for all.
-// Same length, at most kMaxClaims.
+// The claims of signatures over 32-byte digests (z: the digest as an integer), with one inversion
+// for all. Same length, at most kMaxClaims.
 void list_claims(std::span<const Hash32> digests, std::span<const Signature> signatures,
                  std::span<Claim> claims) noexcept;
 
-// accepted[i] = 1 if claim i is true, which is to say that recovery would yield P; else 0, also where
-// the sum met an exception (Note [Blinding]) and says nothing. At most kMaxClaims of them.
+// accepted[i] = 1 if claim i is true, which is to say that recovery would yield P; else 0, also
+// where the sum met an exception (Note [Blinding]) and says nothing. At most kMaxClaims of them.
 // Does not allocate.
 void check_claims_portable(const GeneratorTable& generator, const SignerTable& signer,
                            std::span<const Claim> claims, std::span<uint8_t> accepted) noexcept;
+void check_claims_avx2(const GeneratorTable& generator, const SignerTable& signer,
+                       std::span<const Claim> claims, std::span<uint8_t> accepted) noexcept;
 void check_claims_ifma(const GeneratorTable& generator, const SignerTable& signer,
                        std::span<const Claim> claims, std::span<uint8_t> accepted) noexcept;
 

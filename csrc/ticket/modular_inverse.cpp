@@ -63,8 +63,8 @@ void apply(const Transition& t, Limbs& f, Limbs& g) noexcept {
   g[4] = static_cast<int64_t>(sum_g >> kSteps);
 }
 
-// The same modulo m, for d and e in (-2m, m): the multiple of m that makes the sum divisible by 2^62
-// is added, after m itself where an operand is negative, which keeps the result in that range.
+// The same modulo m, for d and e in (-2m, m): the multiple of m that makes the sum divisible by
+// 2^62 is added, after m itself where an operand is negative, which keeps the result in range.
 void apply_modulo(const Transition& t, Limbs& d, Limbs& e, const InverseModulus& m) noexcept {
   const int64_t d_sign = d[4] >> 63, e_sign = e[4] >> 63;
   int64_t add_d = (t.u & d_sign) + (t.v & e_sign);

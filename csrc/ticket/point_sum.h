@@ -16,7 +16,8 @@ namespace lpnode::ticket {
 
 // F: kLanes, Element, Mask (bit l: lane l); bounds of the values are the business of F.
 //   one(), multiply(a, b), square(a)
-//   difference(a, b) = small_difference(a, b) = a - b;  signed_difference(mask, a, b) = (mask ? -a : a) - b
+//   difference(a, b) = small_difference(a, b) = a - b
+//   signed_difference(mask, a, b) = (mask ? -a : a) - b
 //   negated(mask, a) = mask ? -a : a;  third(a, b, c) = a - b - 2 c
 //   compact_third(a, b, c) = a - b - c and compact_difference(a, b) = a - b, to be kept
 //   select(mask, a, b) = mask ? a : b;  rotated(a, lanes): lane l gets lane l + lanes

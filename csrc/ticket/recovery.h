@@ -13,8 +13,8 @@ namespace lpnode::ticket {
 using PublicKey = std::array<uint8_t, 64>;  // x | y, big-endian
 using AddressBytes = std::array<uint8_t, 20>;
 
-// Functions of libsecp256k1's stable interface (secp256k1.h, secp256k1_recovery.h), and a context of
-// it that nobody randomises or destroys meanwhile.
+// Functions of libsecp256k1's stable interface (secp256k1.h, secp256k1_recovery.h), and a context
+// of it that nobody randomises or destroys meanwhile.
 struct Secp256k1 {
   const void* context;
   int (*parse_compact)(const void* context, void* signature, const uint8_t* bytes64, int id);

@@ -107,7 +107,8 @@ void list_terms(const GeneratorTable& generator, const SignerTable& signer, cons
   *term++ = {generator.window(0) + bits_at(b1, 0, kGeneratorBits), false};
   for (int i = 1; i < kFirstGeneratorTerms; ++i) *term++ = generator_term(i);
   for (int i = 0; i < kSignerWindows; ++i)
-    *term++ = odd_multiple(signer.window(i), bits_at(b2, i * kSignerBits, kSignerBits), kSignerBits);
+    *term++ =
+        odd_multiple(signer.window(i), bits_at(b2, i * kSignerBits, kSignerBits), kSignerBits);
   for (int i = kFirstGeneratorTerms; i < last; ++i) *term++ = generator_term(i);
   *term = {generator.window(last) + bits_at(b1, last * kGeneratorBits, kGeneratorLastBits), false};
 }

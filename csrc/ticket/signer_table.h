@@ -1,7 +1,7 @@
 // Multiples of points, from which u1 G + u2 P is summed without doubling.
 //
-// Note [Digits]: a scalar u is taken as b with 2 b - (2^256 - 1) = u modulo n, so that each bit of b
-// counts +1 or -1. A window of w bits then is an odd digit d, |d| < 2^w, never zero, and the sum of
+// Note [Digits]: a scalar u is taken as b with 2 b - (2^256 - 1) = u modulo n, so that each bit of
+// b counts +1 or -1. A window of w bits then is an odd digit d, |d| < 2^w, never zero, and the sum of
 // d 2^(w i) is u: no window contributes the point at infinity. A table has the 2^(w-1) positive odd
 // multiples of 2^(w i) P; the others are their mirror images.
 //
@@ -26,8 +26,8 @@ inline constexpr int kGeneratorLastBits = 256 - kGeneratorBits * (kGeneratorWind
 inline constexpr int kSignerBits = 8;  // 32 windows: 256 KiB, built in about 1 ms
 inline constexpr int kSignerWindows = 256 / kSignerBits;
 inline constexpr int kWindows = kGeneratorWindows + kSignerWindows;
-// Of the generator's terms these come before the signer's, and the rest after. Both counts of terms
-// before the end are multiples of 8, so that pairs, fours and eights of neighbours are of one point.
+// Of the generator's terms these come before the signer's, and the rest after. Both counts are
+// multiples of 8, so that pairs, fours and eights of neighbours are of one point.
 inline constexpr int kFirstGeneratorTerms = 16;
 static_assert(kFirstGeneratorTerms % 8 == 0 && kSignerWindows % 8 == 0);
 

@@ -9,8 +9,7 @@ namespace lpnode::ticket {
 namespace {
 
 constexpr size_t kRateWords = kKeccakRateBytes / 8;
-constexpr uint64_t kLastBit = uint64_t{0x80} << 56;  // of the padding, in the last word of a block
-constexpr size_t kNonceWord = 16;                    // bytes 128..135: zeros, then the nonce
+constexpr size_t kNonceWord = 16;  // bytes 128..135: zeros, then the nonce
 constexpr size_t kDrawBytes = kSignatureBytes + 32;
 
 // "\x19Ethereum Signed Message:\n32" is 28 bytes: three words and a half.
@@ -28,6 +27,17 @@ Hash32 digest_of(const KeccakLanes& lanes, size_t lane) noexcept {
   Hash32 digest;
   for (size_t w = 0; w < 4; ++w) std::memcpy(digest.data() + 8 * w, &lanes.word[w][lane], 8);
   return digest;
+}
+
+// One block: 65 bytes of signature, the rand, padding.
+void begin_draw(const uint8_t* signature, const Hash32& recipient_rand, size_t lane,
+                KeccakLanes& lanes) noexcept {
+  uint8_t block[kKeccakRateBytes] = {};
+  std::copy_n(signature, kSignatureBytes, block);
+  std::copy(recipient_rand.begin(), recipient_rand.end(), block + kSignatureBytes);
+  block[kDrawBytes] = 0x01;
+  block[sizeof block - 1] = 0x80;
+  for (size_t w = 0; w < kRateWords; ++w) lanes.word[w][lane] = load_word(block + 8 * w);
 }
 
 }  // namespace
@@ -49,13 +59,54 @@ TicketHasher::TicketHasher(std::span<const uint8_t> preimage, SimdPath path)
 
 void TicketHasher::digests(std::span<const uint32_t> nonces, Hash32* digests) const noexcept {
   KeccakLanes lanes;
+  begin_tickets(nonces, lanes);
+  permute_(lanes, nonces.size());
+  finish_digests(nonces.size(), lanes, digests);
+}
+
+void TicketHasher::draws(std::span<const uint8_t> signatures, const Hash32& recipient_rand,
+                         Uint256* draws) const noexcept {
+  const size_t count = signatures.size() / kSignatureBytes;
+  KeccakLanes lanes;
+  for (size_t i = 0; i < count; ++i)
+    begin_draw(signatures.data() + i * kSignatureBytes, recipient_rand, i, lanes);
+  permute_(lanes, count);
+  for (size_t i = 0; i < count; ++i) draws[i] = from_big_endian(digest_of(lanes, i).data());
+}
+
+void TicketHasher::digests_and_draws(std::span<const uint32_t> nonces,
+                                     std::span<const uint8_t> signatures,
+                                     const Hash32& recipient_rand, Hash32* digests,
+                                     Uint256* draws) const noexcept {
+  const size_t count = nonces.size();
+  if (2 * count > kLanes) {
+    this->digests(nonces, digests);
+    this->draws(signatures, recipient_rand, draws);
+    return;
+  }
+  // Draws take the lanes that few tickets leave free in their first permutation.
+  KeccakLanes lanes;
+  begin_tickets(nonces, lanes);
+  for (size_t i = 0; i < count; ++i)
+    begin_draw(signatures.data() + i * kSignatureBytes, recipient_rand, count + i, lanes);
+  permute_(lanes, 2 * count);
+  for (size_t i = 0; i < count; ++i)
+    draws[i] = from_big_endian(digest_of(lanes, count + i).data());
+  finish_digests(count, lanes, digests);
+}
+
+void TicketHasher::begin_tickets(std::span<const uint32_t> nonces,
+                                 KeccakLanes& lanes) const noexcept {
   for (size_t w = 0; w < kRateWords; ++w) std::fill_n(lanes.word[w], kLanes, first_block_[w]);
   for (size_t i = 0; i < nonces.size(); ++i)
     lanes.word[kNonceWord][i] = uint64_t{__builtin_bswap32(nonces[i])} << 32;
-  permute_(lanes);
+}
+
+void TicketHasher::finish_digests(size_t count, KeccakLanes& lanes,
+                                  Hash32* digests) const noexcept {
   for (size_t w = 0; w < kRateWords; ++w)
     for (uint64_t& word : lanes.word[w]) word ^= second_block_[w];
-  permute_(lanes);
+  permute_(lanes, count);
 
   KeccakLanes personal;
   uint8_t block[kKeccakRateBytes] = {};
@@ -64,30 +115,14 @@ void TicketHasher::digests(std::span<const uint32_t> nonces, Hash32* digests) co
   block[sizeof block - 1] = 0x80;
   for (size_t w = 0; w < kRateWords; ++w)
     std::fill_n(personal.word[w], kLanes, load_word(block + 8 * w));
-  for (size_t i = 0; i < kLanes; ++i) {  // the hash begins in the middle of word 3
+  for (size_t i = 0; i < count; ++i) {  // the hash begins in the middle of word 3
     for (size_t w = 0; w < 4; ++w) {
       personal.word[w + 3][i] |= lanes.word[w][i] << 32;
       personal.word[w + 4][i] |= lanes.word[w][i] >> 32;
     }
   }
-  permute_(personal);
-  for (size_t i = 0; i < nonces.size(); ++i) digests[i] = digest_of(personal, i);
-}
-
-void TicketHasher::draws(std::span<const uint8_t> signatures, const Hash32& recipient_rand,
-                         Uint256* draws) const noexcept {
-  const size_t count = signatures.size() / kSignatureBytes;
-  KeccakLanes lanes;
-  for (size_t i = 0; i < count; ++i) {
-    uint8_t message[kDrawBytes + 7] = {};  // up to whole words, the padding's first bit included
-    std::copy_n(signatures.data() + i * kSignatureBytes, kSignatureBytes, message);
-    std::copy(recipient_rand.begin(), recipient_rand.end(), message + kSignatureBytes);
-    message[kDrawBytes] = 0x01;
-    for (size_t w = 0; w < sizeof message / 8; ++w) lanes.word[w][i] = load_word(message + 8 * w);
-  }
-  std::fill_n(lanes.word[kRateWords - 1], kLanes, kLastBit);
-  permute_(lanes);
-  for (size_t i = 0; i < count; ++i) draws[i] = from_big_endian(digest_of(lanes, i).data());
+  permute_(personal, count);
+  for (size_t i = 0; i < count; ++i) digests[i] = digest_of(personal, i);
 }
 
 }  // namespace lpnode::ticket

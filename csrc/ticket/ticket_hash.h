@@ -27,7 +27,15 @@ class TicketHasher {
   void draws(std::span<const uint8_t> signatures, const Hash32& recipient_rand,
              Uint256* draws) const noexcept;
 
+  // Both, for as many nonces as signatures; quicker than one after the other for four and fewer.
+  void digests_and_draws(std::span<const uint32_t> nonces, std::span<const uint8_t> signatures,
+                         const Hash32& recipient_rand, Hash32* digests,
+                         Uint256* draws) const noexcept;
+
  private:
+  void begin_tickets(std::span<const uint32_t> nonces, KeccakLanes& lanes) const noexcept;
+  void finish_digests(size_t count, KeccakLanes& lanes, Hash32* digests) const noexcept;
+
   PermuteLanes permute_;
   uint64_t first_block_[kKeccakRateBytes / 8];
   uint64_t second_block_[kKeccakRateBytes / 8];

@@ -15,14 +15,6 @@ void check_lengths(const Payment& payment, size_t num_verdicts) {
                           " nonces, got " + std::to_string(payment.signatures.size()) + " bytes");
 }
 
-void draw(const TicketHasher& hasher, const Payment& payment, std::span<const uint8_t> signatures,
-          std::span<uint8_t> verdicts) noexcept {
-  Uint256 draws[kLanes];
-  hasher.draws(signatures, *payment.recipient_rand, draws);
-  for (size_t i = 0; i < verdicts.size(); ++i)
-    if ((verdicts[i] & kValid) && draws[i] < payment.win_prob) verdicts[i] |= kWon;
-}
-
 }  // namespace
 
 void Verifier::accept_known(const KnownSigner& signer, std::span<const Hash32> digests,
@@ -39,6 +31,7 @@ void Verifier::accept_known(const KnownSigner& signer, std::span<const Hash32> d
     claimed_signatures[count] = *signature;
     tickets[count++] = i;
   }
+  if (count == 0) return;
   Claim claims[kMaxClaims];
   uint8_t accepted[kMaxClaims];
   const std::span some(claims, count);
@@ -59,8 +52,16 @@ std::optional<PublicKey> Verifier::verify(const Payment& payment, const KnownSig
         payment.signatures.subspan(first * kSignatureBytes, count * kSignatureBytes);
     const auto chunk = verdicts.subspan(first, count);
     Hash32 digests[kMaxClaims];
-    for (size_t i = 0; i < count; i += kLanes)
-      hasher.digests(payment.nonces.subspan(first + i, std::min(kLanes, count - i)), digests + i);
+    Uint256 draws[kMaxClaims];
+    for (size_t i = 0; i < count; i += kLanes) {
+      const size_t few = std::min(kLanes, count - i);
+      const auto nonces = payment.nonces.subspan(first + i, few);
+      const auto rows = signatures.subspan(i * kSignatureBytes, few * kSignatureBytes);
+      if (payment.recipient_rand)
+        hasher.digests_and_draws(nonces, rows, *payment.recipient_rand, digests + i, draws + i);
+      else
+        hasher.digests(nonces, digests + i);
+    }
     std::fill(chunk.begin(), chunk.end(), uint8_t{0});
     if (signer) accept_known(*signer, {digests, count}, signatures, chunk);
     for (size_t i = 0; i < count; ++i) {
@@ -73,11 +74,8 @@ std::optional<PublicKey> Verifier::verify(const Payment& payment, const KnownSig
       sender_key = key;
     }
     if (!payment.recipient_rand) continue;
-    for (size_t i = 0; i < count; i += kLanes) {
-      const size_t few = std::min(kLanes, count - i);
-      draw(hasher, payment, signatures.subspan(i * kSignatureBytes, few * kSignatureBytes),
-           chunk.subspan(i, few));
-    }
+    for (size_t i = 0; i < count; ++i)
+      if ((chunk[i] & kValid) && draws[i] < payment.win_prob) chunk[i] |= kWon;
   }
   return sender_key;
 }

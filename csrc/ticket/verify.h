@@ -49,7 +49,8 @@ class Verifier {
 
  private:
   void accept_known(const KnownSigner& signer, std::span<const Hash32> digests,
-                    std::span<const uint8_t> signatures, std::span<uint8_t> verdicts) const noexcept;
+                    std::span<const uint8_t> signatures,
+                    std::span<uint8_t> verdicts) const noexcept;
 
   Secp256k1 secp256k1_;
   SimdPath path_;

@@ -23,7 +23,7 @@ class Secp256k1:
     def __init__(self, context: int, parse_compact: int, recover: int, serialize: int) -> None:
         """
         Addresses of a context and of secp256k1_ecdsa_recoverable_signature_parse_compact,
-        secp256k1_ecdsa_recover and secp256k1_ec_pubkey_serialize. The library must stay loaded.
+        secp256k1_ecdsa_recover and secp256k1_ec_pubkey_serialize. The library stays loaded.
         """
 
 class GeneratorTable:
@@ -31,8 +31,8 @@ class GeneratorTable:
 
     def __init__(self, secret: bytes) -> None:
         """
-        secret: 32 random bytes of this process, which blind the rows. Takes about 30 ms, without
-        the GIL.
+        secret: 32 random bytes of this process, which blind the rows. Takes about 30 ms,
+        without the GIL.
         """
 
     @property
@@ -62,6 +62,6 @@ class Verifier:
         recipient_rand: 32 bytes, or None: no ticket wins. win_prob: 32 bytes, big-endian.
         nonces: N native uint32. signatures: N rows of 65 bytes. table: of the sender's key.
 
-        Returns a byte for each ticket, made of VALID, WON and RECOVERED, and the sender's public
-        key (x and y, 64 bytes) if it was recovered from one of them.
+        Returns a byte for each ticket, made of VALID, WON and RECOVERED, and the sender's
+        public key (x and y, 64 bytes) if it was recovered from one of them.
         """

@@ -88,6 +88,11 @@ class SignerTables:
         """Memory that the senders' tables take; the generator's 5.3 MB come on top."""
         return len(self._tables) * native.SignerTable.NUM_BYTES
 
+    @property
+    def num_candidates(self) -> int:
+        """Senders whose valid tickets are being counted."""
+        return len(self._num_valid)
+
     def of(self, sender: Address) -> Tables | None:
         """Returns the sender's tables, if they are built."""
         with self._lock:

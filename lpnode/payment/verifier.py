@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 
+_ALL_FLAGS = range((native.VALID | native.WON | native.RECOVERED) + 1)
+
+
 def packed_signatures(signatures: Iterable[bytes]) -> bytes:
     """Returns rows of 65 bytes for ``TicketVerifier.verify``.
 
@@ -51,22 +54,29 @@ class Verdicts:
     @property
     def num_valid(self) -> int:
         """How many tickets are valid."""
-        return sum(flags & native.VALID for flags in self.flags)
+        return self._count(native.VALID)
 
     @property
     def num_recovered(self) -> int:
         """How many signers had to be recovered, the slow way."""
-        return sum(1 for flags in self.flags if flags & native.RECOVERED)
+        return self._count(native.RECOVERED)
 
     @property
     def invalid(self) -> list[int]:
         """Indices of the tickets that are not valid."""
+        if self.num_valid == len(self.flags):
+            return []
         return [i for i, flags in enumerate(self.flags) if not flags & native.VALID]
 
     @property
     def winners(self) -> list[int]:
         """Indices of the tickets that are valid and win."""
+        if not self._count(native.WON):
+            return []
         return [i for i, flags in enumerate(self.flags) if flags & native.WON]
+
+    def _count(self, flag: int) -> int:
+        return sum(self.flags.count(flags) for flags in _ALL_FLAGS if flags & flag)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -113,36 +113,56 @@ def test_the_winners_of_a_series_win(verifier: TicketVerifier, series: dict[str,
     assert without_rand.winners == []
 
 
-def verify_batch(verifier: TicketVerifier, payment_base64: str) -> tuple["array[int]", Verdicts]:
-    payment = pb.Payment.FromString(base64.b64decode(payment_base64))
-    wire = payment.ticket_params
-    params = TicketParams(
-        recipient=Address(wire.recipient),
-        face_value_wei=int.from_bytes(wire.face_value),
-        win_prob=int.from_bytes(wire.win_prob),
-        recipient_rand_hash=wire.recipient_rand_hash,
-        seed=int.from_bytes(wire.seed),
-        expiration_block=int.from_bytes(wire.expiration_block),
-        creation_round=payment.expiration_params.creation_round,
-        creation_round_block_hash=payment.expiration_params.creation_round_block_hash,
-    )
-    nonces = array("I", [each.sender_nonce for each in payment.ticket_sender_params])
-    signatures = packed_signatures(each.sig for each in payment.ticket_sender_params)
-    rand = int(VECTORS["batch_100"]["recipient_rand"]).to_bytes(32)
-    return nonces, verifier.verify(Address(payment.sender), params, rand, nonces, signatures)
+class Batch:
+    """The published payment of 100 tickets."""
+
+    def __init__(self, payment_base64: str) -> None:
+        payment = pb.Payment.FromString(base64.b64decode(payment_base64))
+        wire = payment.ticket_params
+        self.sender = Address(payment.sender)
+        self.params = TicketParams(
+            recipient=Address(wire.recipient),
+            face_value_wei=int.from_bytes(wire.face_value),
+            win_prob=int.from_bytes(wire.win_prob),
+            recipient_rand_hash=wire.recipient_rand_hash,
+            seed=int.from_bytes(wire.seed),
+            expiration_block=int.from_bytes(wire.expiration_block),
+            creation_round=payment.expiration_params.creation_round,
+            creation_round_block_hash=payment.expiration_params.creation_round_block_hash,
+        )
+        self.rand = int(VECTORS["batch_100"]["recipient_rand"]).to_bytes(32)
+        self.nonces = array("I", [each.sender_nonce for each in payment.ticket_sender_params])
+        self.signatures = packed_signatures(each.sig for each in payment.ticket_sender_params)
+
+    def verify(self, verifier: TicketVerifier, part: slice = slice(None)) -> Verdicts:
+        chosen = range(*part.indices(len(self.nonces)))
+        rows = b"".join(self.signatures[65 * i : 65 * i + 65] for i in chosen)
+        return verifier.verify(self.sender, self.params, self.rand, self.nonces[part], rows)
 
 
 def test_a_payment_of_100_tickets_is_valid_and_its_winners_win(verifier: TicketVerifier) -> None:
-    nonces, verdicts = verify_batch(verifier, VECTORS["batch_100"]["payment_base64"])
+    batch = Batch(VECTORS["batch_100"]["payment_base64"])
+    verdicts = batch.verify(verifier)
     assert len(verdicts) == verdicts.num_valid == 100
-    winners = [nonces[index] for index in verdicts.winners]
+    winners = [batch.nonces[index] for index in verdicts.winners]
     assert winners == VECTORS["batch_100"]["winning_nonces"]
 
 
 def test_exactly_the_corrupted_tickets_of_a_payment_are_invalid(verifier: TicketVerifier) -> None:
-    corrupted = VECTORS["batch_100"]["corrupted"]
-    nonces, verdicts = verify_batch(verifier, corrupted["payment_base64"])
-    assert [nonces[index] for index in verdicts.invalid] == [17, 58, 93]
+    batch = Batch(VECTORS["batch_100"]["corrupted"]["payment_base64"])
+    verdicts = batch.verify(verifier)
+    assert [batch.nonces[index] for index in verdicts.invalid] == [17, 58, 93]
+    assert verdicts.num_valid == 97
+
+
+def test_a_ticket_alone_gets_the_verdict_that_it_gets_in_a_payment(
+    verifier: TicketVerifier,
+) -> None:
+    batch = Batch(VECTORS["batch_100"]["corrupted"]["payment_base64"])
+    together = batch.verify(verifier).flags
+    for size in (1, 3, 7, 50):
+        parts = [batch.verify(verifier, slice(i, i + size)).flags for i in range(0, 100, size)]
+        assert b"".join(parts) == together
 
 
 def test_a_payment_without_tickets_has_no_verdicts(verifier: TicketVerifier) -> None:
