@@ -75,6 +75,20 @@ def wire_params(params: TicketParams) -> pb.TicketParams:
     )
 
 
+def quoted_params(message: pb.TicketParams) -> TicketParams:
+    """What a node sent."""
+    return TicketParams(
+        recipient=Address(message.recipient),
+        face_value_wei=int.from_bytes(message.face_value),
+        win_prob=int.from_bytes(message.win_prob),
+        recipient_rand_hash=message.recipient_rand_hash,
+        seed=int.from_bytes(message.seed),
+        expiration_block=int.from_bytes(message.expiration_block),
+        creation_round=message.expiration_params.creation_round,
+        creation_round_block_hash=message.expiration_params.creation_round_block_hash,
+    )
+
+
 def pay(
     params: TicketParams,
     nonces: Iterable[int],

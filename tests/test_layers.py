@@ -70,7 +70,7 @@ def test_every_package_has_a_place_in_the_layers() -> None:
 
 
 @pytest.mark.parametrize(
-    "package", ["lpnode.admission", "lpnode.payment", "lpnode.protocol", "lpnode.trickle"]
+    "package", ["lpnode.admission", "lpnode.payment.payments", "lpnode.protocol", "lpnode.trickle"]
 )
 def test_a_package_without_pixels_loads_no_torch(package: str) -> None:
     program = f"import {package}, sys; sys.exit('torch' in sys.modules)"

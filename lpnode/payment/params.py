@@ -17,6 +17,7 @@ from fractions import Fraction
 
 from lpnode.errors import ConfigError, Refused
 from lpnode.payment.ticket import MAX_WIN_PROB, WORD_BYTES, TicketParams, recipient_rand_hash
+from lpnode.payment.work_units import LIVE_PREPAID_S, LIVE_UNITS_PER_S
 from lpnode.protocol.ethereum import Address
 
 PARAMS_LIFETIME_BLOCKS = 40
@@ -28,6 +29,9 @@ _MAX_UINT256 = MAX_WIN_PROB
 _TX_COST_MULTIPLIER = 100
 _EV_MULTIPLIER = 100
 _AVERAGE_GAS_PRICE_WEI = 3_000_000_000
+_LIVE_TICKETS = 4
+_MAX_EV_WEI = 3_000_000_000_000
+_MIN_ODDS = 10
 
 
 class InsufficientReserve(Refused):
@@ -45,11 +49,15 @@ class PricingConfig:
         ev_wei: what a ticket is worth on average (``-ticketEV``).
         redeem_gas: gas that redeeming one takes; 1,200,000 on Arbitrum, 350,000 on L1.
         max_face_value_wei: None when the sender's funds are the only limit (``-maxFaceValue``).
+        is_ev_scaled: whether dear work gets tickets of a higher EV, so that a gateway prepays a
+            live stream with a few. With one EV for all, a price of some 3000 wei a unit needs more
+            tickets than a recipient rand allows, and no stream would ever start.
     """
 
     ev_wei: int = 8_000_000_000
     redeem_gas: int = 1_200_000
     max_face_value_wei: int | None = None
+    is_ev_scaled: bool = False
 
     def __post_init__(self) -> None:
         if self.ev_wei <= 0:
@@ -61,6 +69,18 @@ class PricingConfig:
                 f"-maxFaceValue must be more than -ticketEV ({self.ev_wei} wei), got "
                 f"{self.max_face_value_wei}: no gateway pays with tickets that always win"
             )
+
+    def ev_for(self, price: Fraction, face_value_wei: int) -> int:
+        """The EV of tickets for work at ``price`` wei per unit, in wei.
+
+        Never so high that gateways refuse it, nor near the face value.
+        Source: payments.md section 7.3.
+        """
+        if not self.is_ev_scaled:
+            return self.ev_wei
+        prepaid_wei = price * LIVE_UNITS_PER_S * LIVE_PREPAID_S
+        ev_wei = min(int(prepaid_wei / _LIVE_TICKETS), _MAX_EV_WEI, face_value_wei // _MIN_ODDS)
+        return max(self.ev_wei, ev_wei)
 
 
 def face_value_wei(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
-from lpnode.errors import ConfigError
+from lpnode.errors import ConfigError, StorageFailed
 from lpnode.payment.balance import BalanceKey, Balances, BalancesConfig, SavedBalance
 from lpnode.payment.chain_view import ChainView, SenderReader
 from lpnode.payment.facts import claim_store
@@ -30,6 +30,7 @@ from lpnode.payment.meter import Meter, MeterConfig
 from lpnode.payment.nonce_rows import evict_nonces, load_nonces
 from lpnode.payment.nonces import Nonces
 from lpnode.payment.recipient import Recipient, RecipientConfig
+from lpnode.payment.redeem import Redemption, RedemptionConfig, RoundsView, TicketRedeemer
 from lpnode.payment.senders import Senders, SendersConfig
 from lpnode.payment.store import PaymentStore
 from lpnode.payment.verifier import TicketVerifier, TicketVerifierConfig
@@ -106,6 +107,7 @@ class Payments:
             now_s=now_s,
         )
         self.senders = Senders(config.senders, reader, now_s=lambda: now_ns() / 1e9)
+        self._verifier = TicketVerifier(config.verifier, entropy)
         self._threads = ThreadPoolExecutor(config.num_threads, "ticket verifier")
         self.recipient = Recipient(
             config.recipient,
@@ -116,7 +118,7 @@ class Payments:
             balances=self.balances,
             nonces=self._nonces,
             winners=self.winners,
-            verifier=TicketVerifier(config.verifier),
+            verifier=self._verifier,
             threads=self._threads,
             entropy=entropy,
             now_s=now_s,
@@ -129,12 +131,19 @@ class Payments:
         try:
             yield
         finally:
-            await asyncio.shield(self._close())
+            # A few milliseconds at most: what is being verified is finished, the rest is not begun.
+            self._threads.shutdown(wait=True, cancel_futures=True)
+            self._verifier.close()
+            await self.store.close()
 
     async def run(self) -> None:
         """Forgets what has expired, until cancelled."""
         while True:
-            await self.forget_expired()
+            try:
+                await self.forget_expired()
+            except StorageFailed:
+                # Tried again with the next block; until then the store is a little larger.
+                _log.exception("what has expired could not be deleted")
             await asyncio.sleep(self.config.upkeep_s)
 
     async def forget_expired(self) -> None:
@@ -152,6 +161,20 @@ class Payments:
         for balance in self.balances.sweep():
             self._forfeit(balance, now_s)
 
+    def redemption(
+        self, config: RedemptionConfig, *, chain: RoundsView, redeemer: TicketRedeemer
+    ) -> Redemption:
+        """What takes the winners to the chain; its owner runs it inside ``opened``."""
+        return Redemption(
+            config,
+            chain=chain,
+            redeemer=redeemer,
+            senders=self.senders,
+            winners=self.winners,
+            store=self.store,
+            now_s=self._now_s,
+        )
+
     async def open_job(self, job: Job) -> "PaidJob":
         """Notes the beginning of work that will be debited. Raises: StorageFailed."""
         now_s = self._now_s()
@@ -162,10 +185,6 @@ class Payments:
         """Begins to bill live work now. Raises: StorageFailed."""
         purse = await self.open_job(job)
         return Meter(self.config.meter, purse, price=job.price, now_ns=self._now_ns)
-
-    async def _close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        await self.store.close()
 
     def _forfeit(self, balance: SavedBalance, now_s: float) -> None:
         self.store.post(lambda connection: forfeit_balance(connection, balance, now_s))

@@ -46,7 +46,7 @@ from lpnode.payment.ticket import (
     recipient_rand_hash,
 )
 from lpnode.payment.verifier import TicketVerifier, Verdicts
-from lpnode.payment.winning import Winner, WinningTickets, add_winner
+from lpnode.payment.winning import Winner, WinningTickets, add_winner, is_recorded
 from lpnode.protocol import lp_rpc_pb2 as pb
 from lpnode.protocol.ethereum import SIGNATURE_BYTES, Address, Signature, checksum_text
 
@@ -54,6 +54,7 @@ _log = logging.getLogger(__name__)
 
 _SEED_BYTES = 32
 _NO_HASH = bytes(32)
+_FREE = Fraction(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +179,7 @@ class Recipient:
             recipient=self.config.recipient,
             sender=sender,
             face_value_wei=value_wei,
-            win_prob=win_prob(value_wei, self.config.pricing.ev_wei),
+            win_prob=win_prob(value_wei, self.config.pricing.ev_for(price, value_wei)),
             expiration_block=self._chain.last_l1_block + PARAMS_LIFETIME_BLOCKS,
             price=price,
             creation_round=number,
@@ -187,9 +188,13 @@ class Recipient:
         )
         return terms.params(terms.recipient_rand(self._params_key))
 
-    async def receive(self, message: pb.Payment, manifest_id: str) -> Receipt:
+    async def receive(
+        self, message: pb.Payment, manifest_id: str, *, lowest_price: Fraction = _FREE
+    ) -> Receipt:
         """Takes a payment towards ``manifest_id``; one without tickets is as welcome.
 
+        ``lowest_price``: what the work that it pays for must be paid with, wei per unit. Tickets
+        made for cheaper work are not taken.
         Raises:
             TicketRejected: with a text that gateways know. What was valid of it is credited.
             StorageFailed: nothing is credited.
@@ -198,6 +203,11 @@ class Recipient:
         batch = payment.batch
         if batch is None:
             return Receipt(sender=payment.sender)
+        if batch.terms.price < lowest_price:
+            raise TicketRejected(
+                f"payment price does not match the price of the work: got {batch.terms.price} wei "
+                f"per unit, expected at least {lowest_price}"
+            )
         recipient_rand = self._check_terms(batch)
         funds = await self._funds(payment.sender)
         params = batch.terms.params(recipient_rand)
@@ -322,12 +332,22 @@ class Recipient:
             )
             for index in outcome.winners
         ]
+        # By hash: a ticket that comes twice in one payment is one winner.
+        unknown = {w.hash: w for w in winners if self._winners.get(w.hash) is None}
+        if not nonces and not unknown:
+            return
 
         def write(connection: sqlite3.Connection) -> list[Winner]:
+            new = [w for w in unknown.values() if not is_recorded(connection, w.hash)]
+            if not nonces and not new:
+                # A replay must not make the store grow.
+                return new
             payment_id = add_payment(connection, row, now_s)
             if nonces:
                 add_nonces(connection, batch.rand_hash, params.expiration_block, nonces)
-            return [winner for winner in winners if add_winner(connection, winner, payment_id)]
+            for winner in new:
+                add_winner(connection, winner, payment_id)
+            return new
 
         def made(new_winners: list[Winner]) -> None:
             if nonces:

@@ -92,6 +92,7 @@ class RedemptionConfig:
         redeem_gas: gas that redeeming one takes.
         poll_s: between two looks at what can go on.
         retry_s: before a ticket that had to wait, or whose transaction failed, is tried again.
+        settle_s: how long funds may be read that do not show a redemption of ours yet.
         final_s: before a redemption is looked at again to see whether it is final.
         last_blocks: L1 blocks before a ticket's end in which a short payout is taken.
         max_under_way: how many tickets are worked on at once.
@@ -100,6 +101,7 @@ class RedemptionConfig:
     redeem_gas: int = 1_200_000
     poll_s: float = 1.0
     retry_s: float = 30.0
+    settle_s: float = 60.0
     final_s: float = 300.0
     last_blocks: int = 576
     max_under_way: int = 16
@@ -133,6 +135,7 @@ class Redemption:
         self._store = store
         self._now_s = now_s
         self._next_look_s: dict[TicketHash, float] = {}
+        self._confirmed_at_s: dict[TicketHash, float] = {}
         self._at_work: set[TicketHash] = set()
 
     async def run(self) -> None:
@@ -191,6 +194,7 @@ class Redemption:
             self._next_look_s[winner.hash] = self._now_s() + delay_s
             if self._winners.get(winner.hash) is None:
                 del self._next_look_s[winner.hash]
+                self._confirmed_at_s.pop(winner.hash, None)
 
     async def _look_for_finality(self, winner: Winner) -> Winner:
         if await self._redeemer.is_used(winner.hash, is_final=True):
@@ -248,23 +252,33 @@ class Redemption:
             self._senders.doubt(winner.sender)
         _log.info("ticket %s is redeemed: %d wei", winner.hash.hex(), payout_wei)
         winner = replace(winner, tx_hash=redeeming.tx_hash, payout_wei=payout_wei)
+        self._confirmed_at_s[winner.hash] = self._now_s()
         return await self._move(winner, WinnerState.CONFIRMED)
 
     async def _funds(self, winner: Winner) -> FundsNow:
+        claims = self._claims_on(winner.sender)
         funds = await self._senders.funds(winner.sender)
-        available_wei = funds.deposit_wei + await self._redeemer.claimable_reserve_wei(
-            winner.sender
-        )
-        under_way_wei = sum(
-            other.face_value_wei
-            for other in self._winners.open()
-            if other.state is WinnerState.SUBMITTED and other.sender == winner.sender
-        )
+        reserve_wei = await self._redeemer.claimable_reserve_wei(winner.sender)
+        # What was under way when the reading began may or may not be in what was read.
+        claims |= self._claims_on(winner.sender)
         return FundsNow(
-            available_wei=available_wei - under_way_wei,
+            available_wei=funds.deposit_wei + reserve_wei - sum(claims.values()),
             withdraw_round=funds.withdraw_round,
             tx_cost_wei=self._config.redeem_gas * self._chain.gas_price_wei,
         )
+
+    def _claims_on(self, sender: Address) -> dict[TicketHash, int]:
+        """What our other tickets take of the sender's funds, in wei, and those may not show yet."""
+        since_s = self._now_s() - self._config.settle_s
+        return {
+            other.hash: other.face_value_wei
+            for other in self._winners.open()
+            if other.sender == sender
+            and (
+                other.state is WinnerState.SUBMITTED
+                or self._confirmed_at_s.get(other.hash, since_s) > since_s
+            )
+        }
 
     def _rounds(self, winner: Winner) -> RoundsNow:
         chain = self._chain

@@ -28,12 +28,14 @@ class SendersConfig:
         stale_s: and while the chain cannot be read, what is known counts for as long.
         failure_s: a failed read is not tried again before.
         max_senders: how many are kept; the unknown ones too, so that they cost one read.
+        max_reads: how many are read at once, however many strangers ask.
     """
 
     fresh_s: float = 60.0
     stale_s: float = 900.0
     failure_s: float = 1.0
     max_senders: int = 10_000
+    max_reads: int = 8
 
     def __post_init__(self) -> None:
         if not 0 < self.fresh_s <= self.stale_s:
@@ -41,8 +43,11 @@ class SendersConfig:
                 f"fresh_s must be positive and at most stale_s, got {self.fresh_s:g} and "
                 f"{self.stale_s:g}"
             )
-        if self.max_senders <= 0:
-            raise ConfigError(f"max_senders must be positive, got {self.max_senders}")
+        if self.max_senders <= 0 or self.max_reads <= 0:
+            raise ConfigError(
+                f"max_senders and max_reads must be positive, got {self.max_senders} and "
+                f"{self.max_reads}"
+            )
 
 
 @dataclass(slots=True)
@@ -67,6 +72,7 @@ class Senders:
         self._reader = reader
         self._now_s = now_s
         self._known: OrderedDict[Address, _Known] = OrderedDict()
+        self._reads = asyncio.Semaphore(config.max_reads)
 
     def __len__(self) -> int:
         return len(self._known)
@@ -117,7 +123,8 @@ class Senders:
         # An event during the read leaves what was read in doubt.
         num_events = known.num_events
         try:
-            funds = await self._reader.sender_funds(sender)
+            async with self._reads:
+                funds = await self._reader.sender_funds(sender)
         except ChainError as error:
             known.failure, known.failed_at_s = error, self._now_s()
             self._fall_back(known, error)

@@ -128,13 +128,17 @@ class PaymentStore:
 
     async def close(self) -> None:
         """Makes all changes that were asked for, then closes the file."""
-        if self._thread is not None and self._closed is not None:
-            self._queue.put(None)
-            await asyncio.shield(self._closed)
-            self._thread.join()
-            self._thread = None
-        self._connection.close()
-        os.close(self._lock_fd)
+        try:
+            if self._closed is not None:
+                self._queue.put(None)
+                await asyncio.shield(self._closed)
+        finally:
+            # Also for a caller that is cancelled meanwhile: what is left takes one commit.
+            if self._thread is not None:
+                self._thread.join()
+                self._thread = None
+            self._connection.close()
+            os.close(self._lock_fd)
 
     def _run(self) -> None:
         is_open = True

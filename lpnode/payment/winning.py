@@ -113,12 +113,18 @@ def _pending(winner: Winner | None) -> int:
     return winner.face_value_wei if winner is not None and is_unpaid else 0
 
 
-def add_winner(connection: sqlite3.Connection, winner: Winner, payment_id: int | None) -> bool:
-    """Writes a new winner; returns False for one that is there already."""
+def is_recorded(connection: sqlite3.Connection, ticket_hash: TicketHash) -> bool:
+    """Whether the ticket is kept, open or not."""
+    row = connection.execute("SELECT 1 FROM winners WHERE ticket_hash = ?", (ticket_hash,))
+    return row.fetchone() is not None
+
+
+def add_winner(connection: sqlite3.Connection, winner: Winner, payment_id: int) -> None:
+    """Writes a winner that is new."""
     ticket = winner.signed.ticket
     params = ticket.params
-    cursor = connection.execute(
-        """INSERT OR IGNORE INTO winners
+    connection.execute(
+        """INSERT INTO winners
         (ticket_hash, payment_id, manifest_id, recipient, sender, face_value, win_prob,
          sender_nonce, recipient_rand, rand_hash, signature, creation_round,
          creation_round_block_hash, expiration_block, won_at, state, reason, changed_at)
@@ -144,7 +150,6 @@ def add_winner(connection: sqlite3.Connection, winner: Winner, payment_id: int |
             winner.won_at_s,
         ),
     )
-    return cursor.rowcount > 0
 
 
 def load_open_winners(connection: sqlite3.Connection) -> list[Winner]:

@@ -17,6 +17,7 @@ from lpnode.payment.max_float import (
 from lpnode.payment.meter import UnitClock
 from lpnode.payment.params import (
     InsufficientReserve,
+    PricingConfig,
     Terms,
     face_value_wei,
     win_prob,
@@ -217,3 +218,23 @@ def test_what_no_field_can_hold_is_no_term(name: str, value: Any) -> None:
 
 def test_terms_show_no_secret_when_printed() -> None:
     assert str(TERMS.seed) not in repr(TERMS)
+
+
+FACE_VALUE = 1_200_000_000_000_000
+
+
+@pytest.mark.parametrize("price", [1, 1200, 3349, 20_000])
+def test_a_scaled_ev_prepays_a_stream_with_a_few_tickets(price: int) -> None:
+    """payments.md section 7.3."""
+    fixed, scaled = PricingConfig(), PricingConfig(is_ev_scaled=True)
+    assert fixed.ev_for(Fraction(price), FACE_VALUE) == fixed.ev_wei
+    ev = scaled.ev_for(Fraction(price), FACE_VALUE)
+    assert scaled.ev_wei <= ev <= min(3 * 10**12, FACE_VALUE // 10)
+    prepaid = price * 1_658_880_000
+    assert -(-prepaid // ev) <= 12
+
+
+def test_a_scaled_ev_stays_far_below_the_face_value() -> None:
+    scaled = PricingConfig(is_ev_scaled=True)
+    assert scaled.ev_for(Fraction(20_000), 10**12) == 10**11
+    assert scaled.ev_for(Fraction(20_000), 8 * 10**9) == scaled.ev_wei

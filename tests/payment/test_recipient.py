@@ -1,8 +1,5 @@
-"""Payments as gateways send them, and as they should not. Source: payments.md 1.8, 2.4 to 2.7."""
+"""Payments as gateways send them, and as they should not. Source: payments.md 2.4 to 2.7."""
 
-import asyncio
-import sqlite3
-from collections.abc import Awaitable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -10,7 +7,6 @@ from typing import Any
 
 import pytest
 from paying_gateway import (
-    ETH,
     GATEWAY,
     OTHER_GATEWAY,
     PRICE,
@@ -21,51 +17,16 @@ from paying_gateway import (
     minbe,
     pay,
 )
+from payment.receiving import KEY, MANIFEST, OFTEN_WON, assert_nothing_changed, params_for, refused
 from payment_vectors import VECTORS, named, raw
 
-from lpnode.errors import ChainError, Refused, StorageFailed, TicketRejected
+from lpnode.errors import ChainError
 from lpnode.payment.balance import BalanceKey
-from lpnode.payment.ledger import Job
-from lpnode.payment.nonces import SavedNonces
-from lpnode.payment.params import InsufficientReserve, PricingConfig
-from lpnode.payment.payments import Payments
+from lpnode.payment.params import PricingConfig
 from lpnode.payment.ticket import TicketParams
 from lpnode.protocol import lp_rpc_pb2 as pb
 from lpnode.protocol.ethereum import ZERO_ADDRESS, Address, checksum_text
 from lpnode.protocol.payment_header import parse_payment
-
-MANIFEST = "8badf00d8badf00d"
-KEY = BalanceKey(GATEWAY.address, MANIFEST)
-OFTEN_WON = PricingConfig(ev_wei=5 * 10**14)
-"""Face value 1.2e15 wei at the bench's gas price: five tickets in twelve win."""
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> PaymentBench:
-    return PaymentBench(tmp_path)
-
-
-async def params_for(payments: Payments, price: Fraction = PRICE) -> TicketParams:
-    return await payments.recipient.ticket_params(GATEWAY.address, price)
-
-
-async def refused(receiving: Awaitable[object]) -> str:
-    with pytest.raises(TicketRejected) as caught:
-        await receiving
-    return str(caught.value)
-
-
-async def assert_nothing_changed(payments: Payments) -> None:
-    assert len(payments.balances) == 0
-    assert len(payments.winners) == 0
-
-    def count(connection: sqlite3.Connection) -> list[int]:
-        return [
-            connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-            for table in ("payments", "nonces", "balances", "winners")
-        ]
-
-    assert await payments.store.write(count) == [0, 0, 0, 0]
 
 
 async def test_tickets_are_credited_their_expected_value(bench: PaymentBench) -> None:
@@ -76,19 +37,6 @@ async def test_tickets_are_credited_their_expected_value(bench: PaymentBench) ->
         assert (receipt.price, receipt.sender) == (PRICE, GATEWAY.address)
         assert payments.balances.get(KEY) == 20 * params.expected_value == receipt.credit_wei
         assert params.expected_value >= payments.recipient.config.pricing.ev_wei
-
-
-async def test_parameters_for_a_price_of_zero_cost_no_look_at_the_sender(
-    bench: PaymentBench,
-) -> None:
-    """C6."""
-    bench.chain.is_reachable = False
-    async with bench.running() as payments:
-        params = await params_for(payments, Fraction(0))
-    assert (params.face_value_wei, params.win_prob) == (0, 0)
-    assert (params.creation_round, params.creation_round_block_hash) == (3500, b"\x35" * 32)
-    assert params.expiration_block == 140
-    assert params.seed
 
 
 async def test_a_seed_with_leading_zeros_round_trips(bench: PaymentBench, tmp_path: Path) -> None:
@@ -342,27 +290,6 @@ async def test_600_nonces_count_and_no_more(bench: PaymentBench) -> None:
         assert (await receive(pay(other, [5000]), MANIFEST)).num_credited == 1
 
 
-async def test_a_ticket_is_credited_once_however_it_is_sent_again(bench: PaymentBench) -> None:
-    """R6: concurrently, to two manifests, in pieces of another payment, and after a restart."""
-    async with bench.running() as payments:
-        params = await params_for(payments)
-        payment = pay(params, range(1, 31))
-        receive = payments.recipient.receive
-        outcomes = await asyncio.gather(
-            *(receive(payment, f"manifest {number % 2}") for number in range(10)),
-            return_exceptions=True,
-        )
-        assert sum(not isinstance(outcome, Exception) for outcome in outcomes) == 1
-    async with bench.running() as payments:
-        text = await refused(payments.recipient.receive(payment, "manifest 3"))
-        assert "invalid ticket senderNonce: already seen" in text
-        total = sum(
-            payments.balances.get(BalanceKey(GATEWAY.address, f"manifest {number}")) or 0
-            for number in range(4)
-        )
-        assert total == 30 * params.expected_value
-
-
 async def test_at_its_expiration_block_a_ticket_is_refused_but_a_win_is_kept(
     bench: PaymentBench,
 ) -> None:
@@ -417,202 +344,3 @@ async def test_an_inactive_recipient_takes_nothing(bench: PaymentBench) -> None:
             f"orchestrator {checksum_text(RECIPIENT)} is inactive in round 3500, "
             "cannot process payments"
         )
-
-
-async def test_a_sender_without_reserve_gets_no_parameters(bench: PaymentBench) -> None:
-    bench.chain.funds[GATEWAY.address] = Funds(deposit_wei=ETH, reserve_wei=0)
-    async with bench.running() as payments:
-        with pytest.raises(InsufficientReserve, match="insufficient sender reserve"):
-            await params_for(payments)
-        assert (await params_for(payments, Fraction(0))).face_value_wei == 0
-
-
-async def test_wins_count_against_the_senders_funds_until_redeemed(bench: PaymentBench) -> None:
-    """A sender cannot win more than it can pay within one lifetime of parameters."""
-    bench.pricing = OFTEN_WON
-    bench.chain.pool_size = 1
-    bench.chain.funds[GATEWAY.address] = Funds(deposit_wei=0, reserve_wei=3 * 12 * 10**14)
-    async with bench.running() as payments:
-        params = await params_for(payments)
-        receive = payments.recipient.receive
-        nonce = 0
-        while payments.winners.pending_wei(GATEWAY.address) < 3 * params.face_value_wei:
-            nonce += 1
-            await receive(pay(params, [nonce]), MANIFEST)
-        credit = payments.balances.get(KEY)
-        text = await refused(receive(pay(params, [nonce + 1]), MANIFEST))
-        assert text == "insufficient sender reserve"
-        assert payments.balances.get(KEY) == credit
-        with pytest.raises(InsufficientReserve):
-            await params_for(payments)
-
-
-async def test_winners_are_on_disk_before_the_answer_and_known_after_a_restart(
-    bench: PaymentBench,
-) -> None:
-    """D1, D4, A6."""
-    bench.pricing = OFTEN_WON
-    async with bench.running() as payments:
-        params = await params_for(payments)
-        receipt = await payments.recipient.receive(pay(params, range(50)), MANIFEST)
-        winners = payments.winners.open()
-        assert len(winners) == receipt.num_won > 5
-        assert all(w.signed.is_winning and w.signed.is_signed_by_sender for w in winners)
-        assert winners[0].signed.recipient_rand.hex() not in repr(winners)
-        rows = await payments.store.write(
-            lambda c: c.execute("SELECT ticket_hash FROM winners").fetchall()
-        )
-        assert {row[0] for row in rows} == {winner.hash for winner in winners}
-    async with bench.running() as payments:
-        again = {w.hash: w for w in payments.winners.open()}
-        assert again.keys() == {winner.hash for winner in winners}
-        for winner in winners:
-            found = again[winner.hash]
-            assert found.signed.is_winning
-            assert found.signed.is_signed_by_sender
-        assert payments.winners.pending_wei(GATEWAY.address) == len(winners) * (
-            params.face_value_wei
-        )
-
-
-async def test_a_running_session_goes_on_over_a_restart(bench: PaymentBench) -> None:
-    """A6: parameters, nonces and balances are those of before."""
-    async with bench.running() as payments:
-        params = await params_for(payments)
-        await payments.recipient.receive(pay(params, [1, 2]), MANIFEST)
-        payments.balances.try_debit(KEY, params.expected_value)
-    async with bench.running() as payments:
-        assert payments.balances.get(KEY) == params.expected_value
-        assert (await payments.recipient.receive(pay(params, [3]), MANIFEST)).num_credited == 1
-        assert "already seen" in await refused(
-            payments.recipient.receive(pay(params, [2]), MANIFEST)
-        )
-
-
-async def test_a_payment_that_cannot_be_written_is_not_credited_and_may_come_again(
-    bench: PaymentBench,
-) -> None:
-    async with bench.running() as payments:
-        params = await params_for(payments)
-        payment = pay(params, [1, 2])
-        await payments.store.write(
-            lambda c: c.execute(
-                "CREATE TRIGGER broken BEFORE INSERT ON nonces "
-                "BEGIN SELECT RAISE(ABORT, 'the disk failed'); END"
-            )
-        )
-        with pytest.raises(StorageFailed):
-            await payments.recipient.receive(payment, MANIFEST)
-        assert len(payments.balances) == 0
-        await payments.store.write(lambda c: c.execute("DROP TRIGGER broken"))
-        assert (await payments.recipient.receive(payment, MANIFEST)).num_credited == 2
-
-
-async def test_a_gateway_that_leaves_in_the_middle_is_credited_all_the_same(
-    bench: PaymentBench,
-) -> None:
-    async with bench.running() as payments:
-        params = await params_for(payments)
-        task = asyncio.create_task(payments.recipient.receive(pay(params, [1]), MANIFEST))
-        await asyncio.sleep(0)
-        assert len(payments.recipient._nonces) == 1
-        task.cancel()
-        await asyncio.wait([task])
-        assert task.cancelled()
-        await payments.store.write(lambda c: None)
-        assert payments.balances.get(KEY) == params.expected_value
-
-
-async def test_expired_nonces_are_forgotten_and_their_tickets_stay_refused(
-    bench: PaymentBench,
-) -> None:
-    async with bench.running() as payments:
-        params = await params_for(payments)
-        payment = pay(params, [1])
-        await payments.recipient.receive(payment, MANIFEST)
-        bench.chain.last_l1_block = 140
-        await payments.forget_expired()
-        rows: list[SavedNonces] = await payments.store.write(
-            lambda c: c.execute("SELECT * FROM nonces").fetchall()
-        )
-        assert (rows, len(payments.recipient._nonces)) == ([], 0)
-        bench.chain.last_l1_block = 120  # an endpoint that lags behind
-        assert (
-            await refused(payments.recipient.receive(payment, MANIFEST)) == "TicketParams expired"
-        )
-    async with bench.running() as payments:
-        assert (
-            await refused(payments.recipient.receive(payment, MANIFEST)) == "TicketParams expired"
-        )
-
-
-async def test_a_round_without_hash_is_not_quoted(bench: PaymentBench) -> None:
-    """D9."""
-    bench.chain.round_hashes[3500] = bytes(32)
-    async with bench.running() as payments:
-        params = await params_for(payments)
-        assert (params.creation_round, params.creation_round_block_hash) == (3499, b"\x34" * 32)
-        bench.chain.round_hashes[3499] = bytes(32)
-        with pytest.raises(Refused, match="no block hash"):
-            await params_for(payments)
-        assert (await params_for(payments, Fraction(0))).face_value_wei == 0
-
-
-async def test_parameters_are_good_for_forty_blocks_and_differ_each_time(
-    bench: PaymentBench,
-) -> None:
-    """R17."""
-    async with bench.running() as payments:
-        first, second = [await params_for(payments) for _ in range(2)]
-    assert first.expiration_block == second.expiration_block == 140
-    assert first.recipient_rand_hash != second.recipient_rand_hash
-
-
-async def test_senders_are_read_once_while_nothing_happens_to_them(bench: PaymentBench) -> None:
-    async with bench.running() as payments:
-        await asyncio.gather(*(params_for(payments) for _ in range(20)))
-        assert bench.chain.num_reads == 1
-        payments.senders.doubt(GATEWAY.address)
-        await asyncio.gather(*(params_for(payments) for _ in range(20)))
-        assert bench.chain.num_reads == 2
-
-
-async def test_an_outage_of_the_chain_does_not_turn_known_senders_away(
-    bench: PaymentBench,
-) -> None:
-    async with bench.running() as payments:
-        await params_for(payments)
-        bench.chain.is_reachable = False
-        payments.senders.doubt_all()
-        params = await params_for(payments)
-        assert (await payments.recipient.receive(pay(params, [1]), MANIFEST)).num_credited == 1
-        bench.now_ns += 900 * 10**9
-        with pytest.raises(ChainError):
-            await params_for(payments)
-        num_reads = bench.chain.num_reads
-        with pytest.raises(ChainError):
-            await params_for(payments)
-        assert bench.chain.num_reads == num_reads
-
-
-async def test_live_work_is_debited_from_payments_and_noted(bench: PaymentBench) -> None:
-    async with bench.running() as payments:
-        params = await params_for(payments)
-        await payments.recipient.receive(pay(params, range(100)), MANIFEST)
-        before = payments.balances.get(KEY) or Fraction(0)
-        meter = await payments.open_meter(
-            Job(key=KEY, capability=35, model_id="noop", price=Fraction(1))
-        )
-        bench.now_ns += 5 * 10**9
-        meter.work_arrived()
-        meter.close("the input channel was closed")
-        fee = 5 * 27_648_000
-        assert payments.balances.get(KEY) == before - fee
-        row = await payments.store.write(
-            lambda c: c.execute(
-                "SELECT units, fee, close_reason FROM debits JOIN jobs ON jobs.id = job_id"
-            ).fetchone()
-        )
-        assert row == (fee, str(fee), "the input channel was closed")
-    async with bench.running() as payments:
-        assert payments.balances.get(KEY) == before - fee
