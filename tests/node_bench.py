@@ -15,6 +15,7 @@ from live_input import InputFrame
 from lpnode.admission.admit import Admission
 from lpnode.errors import EndOfChannel
 from lpnode.metrics import Metrics
+from lpnode.payment.meter import Meter
 from lpnode.pipeline.catalog import Catalog, built_in
 from lpnode.pipeline.params import BaseParams
 from lpnode.pipeline.passthrough import Passthrough
@@ -140,11 +141,13 @@ class NodeBench:
         assert len(self.channels) == 0
         assert len(self.sessions) == 0
 
-    def start(self, params: Mapping[str, Any] | None = None) -> "Gateway":
+    def start(
+        self, params: Mapping[str, Any] | None = None, meter: Meter | None = None
+    ) -> "Gateway":
         """Starts a session and attaches to its channels as a gateway does."""
         job = LiveJob(model_id=MODEL, params=params, stream_id="s", request_id="r", received_ms=7)
         with self.sessions.reserve(MODEL) as place:
-            session = self.sessions.start(place, job, NOBODY)
+            session = self.sessions.start(place, job, NOBODY, meter)
         return Gateway(self.channels, session)
 
     async def ended(self) -> None:

@@ -9,8 +9,15 @@ from typing import Any
 
 from lpnode import log
 from lpnode.admission.admit import Admission
-from lpnode.errors import ConfigError, EndOfChannel, LpnodeError, first_cause
+from lpnode.errors import (
+    ConfigError,
+    EndOfChannel,
+    InsufficientBalance,
+    LpnodeError,
+    first_cause,
+)
 from lpnode.metrics import Metrics
+from lpnode.payment.meter import Meter
 from lpnode.pipeline.params import BaseParams
 from lpnode.protocol.live_event import Trace
 from lpnode.protocol.live_job import LiveJob
@@ -70,7 +77,7 @@ class LiveConfig:
 
 
 # Nothing of the pipeline's can still come out, or nobody waits for it.
-_WITHOUT_FLUSH = {StopReason.PIPELINE_FAILED, StopReason.OUTPUT_CLOSED}
+_WITHOUT_FLUSH = {StopReason.PIPELINE_FAILED, StopReason.OUTPUT_CLOSED, StopReason.UNPAID}
 
 
 class LiveSession:
@@ -93,7 +100,9 @@ class LiveSession:
         config: LiveConfig,
         clock: Clock,
         metrics: Metrics,
+        meter: Meter | None = None,
     ) -> None:
+        """``meter`` debits the work; None when it is free. The session closes it."""
         self.id = channels.manifest_id
         self.job = job
         self.admission = admission
@@ -105,6 +114,7 @@ class LiveSession:
         self._config = config
         self._clock = clock
         self._metrics = metrics
+        self._meter = meter
         self._stopping = asyncio.Event()
         self._stream = host.open_stream(job.model_id, params)
         # Readers are attached before the answer is sent, at seq 0: nothing sent early is missed.
@@ -152,6 +162,8 @@ class LiveSession:
 
     def abandon(self) -> None:
         """Gives everything back that ``run`` would have; for a session that never ran."""
+        if self._meter is not None:
+            self._meter.close("the session never ran")
         self._channels.close()
         self._slot.release()
 
@@ -195,6 +207,7 @@ class LiveSession:
             events=self._events,
             clock=self._clock,
             metrics=self._metrics,
+            may_go_on=None if self._meter is None else self._is_paid,
         )
         async with asyncio.TaskGroup() as tasks:
 
@@ -233,6 +246,20 @@ class LiveSession:
             _log.debug("%s", reason)
         self.stop(reason)
 
+    def _is_paid(self) -> bool:
+        """Debits what is due. If the balance does not cover it, the session ends, at once."""
+        assert self._meter is not None
+        try:
+            self._meter.work_arrived()
+        except InsufficientBalance as error:
+            _log.info("session cut: %s", error)
+            self.vitals.saw_error(str(error), self._clock.now())
+            # The last words, before the channels close.
+            self._events.finish()
+            self.stop(StopReason.UNPAID)
+            return False
+        return True
+
     async def _guard(self) -> None:
         self._events.trace(Trace.RECEIVE_STREAM_REQUEST, self.job.received_ms)
         await asyncio.sleep(self._config.first_event_delay_s)
@@ -253,6 +280,8 @@ class LiveSession:
 
     async def _clean_up(self, threads: list[CodecThread]) -> None:
         """Lets go of everything, each within its deadline. The slot goes last."""
+        if self._meter is not None:
+            self._meter.close(str(self.stop_reason))
         if not self._channels.events.is_closed:
             self._events.finish()
         self._channels.close()

@@ -10,6 +10,7 @@ from typing import Self
 from lpnode.admission.admit import Admission
 from lpnode.errors import NoCapacity
 from lpnode.metrics import Metrics
+from lpnode.payment.meter import Meter
 from lpnode.protocol.capability import PIPELINES
 from lpnode.protocol.live_job import LiveJob
 from lpnode.schedule.capacity import Capacity, ModelKey, Slot
@@ -124,10 +125,17 @@ class LiveSessions:
             raise NoCapacity
         return Reservation(model_id, self._capacity.lease(ModelKey(_CAPABILITY, model_id)))
 
-    def start(self, reservation: Reservation, job: LiveJob, admission: Admission) -> LiveSession:
+    def start(
+        self,
+        reservation: Reservation,
+        job: LiveJob,
+        admission: Admission,
+        meter: Meter | None = None,
+    ) -> LiveSession:
         """Validates the parameters, makes the channels and starts the pipeline in the background.
 
-        Takes well under a millisecond: models load while the stream already runs.
+        Takes well under a millisecond: models load while the stream already runs. ``meter`` debits
+        the work; None when it is free. It is the session's from here on, and closed with it.
         Raises:
             BadParameters: names the field.
             HostError: the model has failed for good.
@@ -154,6 +162,7 @@ class LiveSessions:
                 config=self._config,
                 clock=self._clock,
                 metrics=self._metrics,
+                meter=meter,
             )
         except BaseException:
             channels.close()

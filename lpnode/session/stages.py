@@ -19,6 +19,7 @@ than a second, and decoded frames that a newer one overtook before the pipeline 
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -110,7 +111,10 @@ class Stages:
         events: Events,
         clock: Clock,
         metrics: Metrics,
+        may_go_on: Callable[[], bool] | None = None,
     ) -> None:
+        """``may_go_on`` is asked before each piece of input is worked on; a no ends the input."""
+        self._may_go_on = may_go_on
         self._subscriber = subscriber
         self._publisher = publisher
         self._stream = stream
@@ -149,6 +153,8 @@ class Stages:
                 self._subscriber.jump_to_latest()
                 segment = await self._subscriber.next_segment()
                 while piece := await segment.read():
+                    if self._may_go_on is not None and not self._may_go_on():
+                        return
                     await self._unread.put(piece)
                 await self._unread.put(b"")
                 if segment.has_begun:
