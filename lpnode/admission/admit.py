@@ -35,6 +35,15 @@ class Admission:
     manifest_id: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """An admission and the two messages that it was granted on."""
+
+    admission: Admission
+    payment: pb.Payment
+    segment: pb.SegData
+
+
 class Admitter:
     """Checks the two headers that every paid request carries."""
 
@@ -59,6 +68,15 @@ class Admitter:
             PaymentUnreadable: the payment header.
             NotAuthorised: the credentials, with the reference's text.
         """
+        return self.check(payment_header, segment_header, manifest_id).admission
+
+    def check(
+        self, payment_header: str, segment_header: str, manifest_id: str | None = None
+    ) -> Credentials:
+        """As ``admit``, for those who need the messages too.
+
+        ``manifest_id``: None for work that was begun before, which the credentials name.
+        """
         payment = parse_payment(payment_header)
         sender = to_address(payment.sender)
         segment = parse_segment(segment_header)
@@ -67,6 +85,9 @@ class Admitter:
         if not meets(segment.capabilities, self._capabilities()):
             raise NotAuthorised("incompatible capabilities")
         self._tokens.check(segment.auth_token if segment.HasField("auth_token") else None)
-        return Admission(
+        if manifest_id is None:
+            manifest_id = segment.manifestId.decode(errors="backslashreplace")
+        admission = Admission(
             sender=sender, session_id=segment.auth_token.session_id, manifest_id=manifest_id
         )
+        return Credentials(admission=admission, payment=payment, segment=segment)

@@ -9,7 +9,7 @@ protobuf library would write them.
 Source: discovery.md sections 3.4, 4.4 and 7.1.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -142,24 +142,45 @@ class Quote:
             base_price: replaces the sender's base price in a full reply.
         Raises: Refused: the sender cannot be given a price.
         """
+        if self._prices is None:
+            return self.compose(is_full=demand is None)
+        price = self._prices.advertised_price(sender, demand, base_price)
+        return self.compose(
+            is_full=demand is None,
+            terms=pb.OrchestratorInfo(price_info=to_price_info(price)),
+            model_prices=None if demand is not None else self._prices.model_prices(sender),
+        )
+
+    def compose(
+        self,
+        *,
+        is_full: bool,
+        terms: pb.OrchestratorInfo | None = None,
+        model_prices: Mapping[ModelKey, Fraction] | None = None,
+        token: bytes | None = None,
+    ) -> bytes:
+        """Puts a reply together.
+
+        Args:
+            is_full: with the hardware.
+            terms: has the price and the ticket parameters, and no other field.
+            model_prices: what each model costs, in wei per unit.
+            token: a serialised auth token to echo; None: a new one.
+        """
         self._refresh()
-        token = self._tokens.issue()
-        parts = [self._before_terms, b"", self._after_terms, _AUTH_TOKEN_TAG]
-        parts += (bytes((len(token),)), token)
-        if demand is None:
+        if token is None:
+            token = self._tokens.issue()
+        parts = [self._before_terms]
+        if terms is not None:
+            parts.append(terms.SerializeToString())
+        parts += (self._after_terms, _AUTH_TOKEN_TAG, bytes((len(token),)), token)
+        if is_full:
             parts.append(self._hardware)
-        if self._prices is not None:
-            price = self._prices.advertised_price(sender, demand, base_price)
-            terms = pb.OrchestratorInfo(price_info=to_price_info(price))
-            parts[1] = terms.SerializeToString()
-            if demand is None:
-                parts.append(self._model_prices(self._prices, sender))
+        if model_prices is not None:
+            prices = [to_price_info(price, key) for key, price in model_prices.items()]
+            parts.append(pb.OrchestratorInfo(capabilities_prices=prices).SerializeToString())
         parts.append(self._nodes)
         return b"".join(parts)
-
-    def _model_prices(self, book: PriceBook, sender: Address) -> bytes:
-        prices = [to_price_info(price, key) for key, price in book.model_prices(sender).items()]
-        return pb.OrchestratorInfo(capabilities_prices=prices).SerializeToString()
 
     def _invalidate(self) -> None:
         self._is_stale = True

@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError, Message
 from lpnode.admission.auth_token import AuthTokens
 from lpnode.admission.auth_webhook import AuthWebhook
 from lpnode.admission.gateway_signature import is_request_signed
+from lpnode.admission.paid_quote import PaidQuote
 from lpnode.admission.quote import Quote
 from lpnode.edge.grpc.server import UnaryMethod
 from lpnode.errors import DiscoveryRefused, ProtocolError, TooLarge
@@ -40,7 +41,7 @@ class Orchestrator:
     def __init__(
         self,
         *,
-        quote: Quote,
+        quote: Quote | PaidQuote,
         capacity: Capacity,
         tokens: AuthTokens,
         account: Account | None = None,
@@ -65,7 +66,7 @@ class Orchestrator:
         }
 
     def get_orchestrator(self, request: bytes) -> bytes | Awaitable[bytes]:
-        """``OrchestratorRequest`` → ``OrchestratorInfo``; an awaitable only with a webhook.
+        """``OrchestratorRequest`` → ``OrchestratorInfo``; an awaitable with a webhook or a price.
 
         Raises: DiscoveryRefused, ProtocolError.
         """
@@ -102,14 +103,15 @@ class Orchestrator:
     async def _authenticated(
         self, webhook: AuthWebhook, sender: Address, message: pb.OrchestratorRequest
     ) -> bytes:
-        return self._reply(sender, message, await webhook.authenticate(sender))
+        reply = self._reply(sender, message, await webhook.authenticate(sender))
+        return reply if isinstance(reply, bytes) else await reply
 
     def _reply(
         self,
         sender: Address,
         message: pb.OrchestratorRequest,
         base_price: Fraction | None = None,
-    ) -> bytes:
+    ) -> bytes | Awaitable[bytes]:
         # An absent message differs from an empty one.
         if self._is_full_always or not message.HasField("capabilities"):
             return self._quote.info(sender, None, base_price)

@@ -3,9 +3,11 @@
 import time
 
 from lpnode.admission.admit import Admitter
+from lpnode.admission.till import Till
 from lpnode.edge.exchange import Request, Response, read_body, text_response
 from lpnode.edge.routes import Route
 from lpnode.errors import LpnodeError
+from lpnode.payment.meter import Meter
 from lpnode.protocol.live_job import JSON, LiveJob, encode_live_answer, parse_live_job
 from lpnode.session.live_sessions import LIVE_PIPELINE, LiveSessions
 
@@ -19,13 +21,21 @@ class LiveEndpoint:
     """Starts sessions for jobs that are admitted.
 
     ``channels_url`` is the advertised service URI with the trickle base path: where gateways find
-    the channels of a session.
+    the channels of a session. ``till`` takes payments; None where work is free.
     """
 
-    def __init__(self, sessions: LiveSessions, admitter: Admitter, *, channels_url: str) -> None:
+    def __init__(
+        self,
+        sessions: LiveSessions,
+        admitter: Admitter,
+        *,
+        channels_url: str,
+        till: Till | None = None,
+    ) -> None:
         self._sessions = sessions
         self._admitter = admitter
         self._channels_url = channels_url
+        self._till = till
 
     def routes(self) -> list[Route]:
         """The table's lines for live video."""
@@ -41,8 +51,7 @@ class LiveEndpoint:
     async def start(self, request: Request) -> Response:
         """Answers with the session's channels; refusals are raised, in the order of section 2.2.
 
-        Between taking the slot and handing it to a session nothing waits, so a gateway that leaves
-        in the middle cannot keep it.
+        A gateway that leaves in the middle cannot keep the slot; what it has paid stays credited.
         """
         if _media_type(request) != JSON:
             return text_response(415, f"Content-Type must be {JSON}\n")
@@ -54,20 +63,28 @@ class LiveEndpoint:
             received_ms=received_ms,
         )
         try:
-            body = self._start(request, job)
+            body = await self._start(request, job)
         except LpnodeError as error:
             self._sessions.count_refusal(job.model_id, error)
             raise
         return Response(200, [("Content-Type", JSON)], body)
 
-    def _start(self, request: Request, job: LiveJob) -> bytes:
+    async def _start(self, request: Request, job: LiveJob) -> bytes:
         with self._sessions.reserve(job.model_id) as place:
-            admission = self._admitter.admit(
+            credentials = self._admitter.check(
                 request.headers.get("Livepeer-Payment"),
                 request.headers.get("Livepeer-Segment"),
                 place.manifest_id,
             )
-            self._sessions.start(place, job, admission)
+            meter: Meter | None = None
+            if self._till is not None:
+                meter = await self._till.begin_live(credentials, job.model_id)
+            try:
+                self._sessions.start(place, job, credentials.admission, meter)
+            except BaseException:
+                if meter is not None:
+                    meter.close("the session could not be started")
+                raise
             return encode_live_answer(place.manifest_id, self._channels_url)
 
 
