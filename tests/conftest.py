@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 import uvloop
-from evm import evm, evm_process, report_missing_evm
+from evm import evm, evm_process, own_evm, report_missing_evm
 
-__all__ = ["evm", "evm_process"]
+__all__ = ["evm", "evm_process", "own_evm"]
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

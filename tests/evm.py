@@ -12,6 +12,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 import time
@@ -34,6 +35,7 @@ ETHER = 10**18
 ETH_USD = 3000
 BASE_FEE_WEI = 10**9
 _START_TIMEOUT_S = 20.0
+_MINING_TIMEOUT_S = 10.0
 _NAMES = (
     "TicketBroker",
     "RoundsManager",
@@ -64,6 +66,7 @@ class Evm:
         self.chain_id = CHAIN_ID
         self.accounts = accounts
         self.owner = accounts[9]
+        self._is_held_back = False
         self._http = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         self.controller = self._deploy("Controller")
         self.contracts = {
@@ -128,6 +131,19 @@ class Evm:
         """
         return self._transact(sender, _calldata(signature, arguments), to, value_wei)
 
+    def receipt(self, transaction: str) -> dict[str, Any]:
+        """Waits for the receipt of a transaction: the node answers before it has mined.
+
+        Raises: CallFailed: it was not mined in time.
+        """
+        deadline = time.monotonic() + _MINING_TIMEOUT_S
+        while time.monotonic() < deadline:
+            receipt: dict[str, Any] | None = self.rpc("eth_getTransactionReceipt", transaction)
+            if receipt is not None:
+                return receipt
+            time.sleep(0.005)
+        raise CallFailed(f"transaction {transaction} was not mined")
+
     def mine(self, num_blocks: int = 1) -> None:
         """Mines blocks, without transactions unless some wait."""
         self.rpc("anvil_mine", hex(num_blocks))
@@ -177,9 +193,11 @@ class Evm:
     def held_back(self) -> Iterator[None]:
         """Transactions stay in the pool until ``mine`` is called."""
         self.rpc("evm_setAutomine", False)
+        self._is_held_back = True
         try:
             yield
         finally:
+            self._is_held_back = False
             self.rpc("evm_setAutomine", True)
 
     @contextmanager
@@ -220,11 +238,9 @@ class Evm:
         if to is not None:
             request["to"] = _hex(to)
         transaction = self.rpc("eth_sendTransaction", request)
-        receipt: dict[str, Any] | None = self.rpc("eth_getTransactionReceipt", transaction)
-        if receipt is None:
+        if self._is_held_back:
             self.mine()
-            receipt = self.rpc("eth_getTransactionReceipt", transaction)
-        assert receipt is not None
+        receipt = self.receipt(transaction)
         if receipt["status"] != "0x1":
             # Run once more on the state it met, for the reason: a receipt has none.
             self.rpc("eth_call", request, hex(int(receipt["blockNumber"], 16) - 1))
@@ -237,9 +253,20 @@ def running_evm() -> Iterator[Evm]:
     """Runs a node of its own until the end of the block. Raises: NoEvmTools."""
     with tempfile.TemporaryDirectory() as folder, open(Path(folder) / "log", "w+") as log:
         accounts = Path(folder) / "accounts.json"
-        command = [anvil_path(), "--host", "127.0.0.1", "--port", "0", "--order", "fifo"]
+        command: list[str | Path] = [
+            anvil_path(),
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--order",
+            "fifo",
+        ]
         command += ["--chain-id", str(CHAIN_ID), "--number", "1000", "--config-out", accounts]
         compiled_contracts()
+        if shutil.which("setpriv") is not None:
+            # It ends with the tests even if they are killed.
+            command = ["setpriv", "--pdeathsig", "TERM", *command]
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         try:
             port = _port(process, lambda: (Path(folder) / "log").read_text())
@@ -257,9 +284,8 @@ def running_evm() -> Iterator[Evm]:
                 process.wait()
 
 
-@pytest.fixture(scope="session")
-def evm_process() -> Iterator[Evm]:
-    """The one node of this run; tests use ``evm``."""
+@contextmanager
+def _running_or_skipped() -> Iterator[Evm]:
     try:
         with running_evm() as evm:
             yield evm
@@ -268,6 +294,20 @@ def evm_process() -> Iterator[Evm]:
             pytest.fail(f"no chain to test on: {exc}")
         _skipped.append(str(exc))
         pytest.skip(f"no chain to test on: {exc}")
+
+
+@pytest.fixture(scope="session")
+def evm_process() -> Iterator[Evm]:
+    """The one node of this run; tests use ``evm``."""
+    with _running_or_skipped() as evm:
+        yield evm
+
+
+@pytest.fixture
+def own_evm() -> Iterator[Evm]:
+    """A node for this test alone: what ``anvil_reorg`` did, a snapshot cannot undo."""
+    with _running_or_skipped() as evm:
+        yield evm
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ is an npm, they are installed into the user's cache; the versions are those of
 ``tests/contracts/package.json``.
 """
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -112,8 +113,8 @@ def _installed() -> Path:
     npm = shutil.which("npm")
     if npm is None:
         raise NoEvmTools("npm is not on PATH")
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache.parent) as work:
+    work = Path(tempfile.mkdtemp(dir=cache.parent))
+    try:
         shutil.copy(_MANIFEST, work)
         done = subprocess.run(
             [npm, "install", "--silent", "--no-audit", "--no-fund", "--no-package-lock"],
@@ -126,12 +127,10 @@ def _installed() -> Path:
         if done.returncode:
             raise NoEvmTools(f"npm install failed: {done.stdout}{done.stderr}")
         # Another run may have been faster; then its folder stays.
-        if not cache.exists():
-            shutil.copytree(work, cache.with_suffix(f".{os.getpid()}"), symlinks=True)
-            try:
-                cache.with_suffix(f".{os.getpid()}").rename(cache)
-            except OSError:
-                shutil.rmtree(cache.with_suffix(f".{os.getpid()}"))
+        with contextlib.suppress(OSError):
+            work.rename(cache)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
     return folder
 
 
