@@ -10,7 +10,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -51,7 +51,7 @@ _log = logging.getLogger(__name__)
 class RpcConfig:
     """Where the chain is asked. Times in seconds."""
 
-    urls: tuple[str, ...]
+    urls: tuple[str, ...] = field(repr=False)
     """In order of preference. May hold access keys, so only the host is ever logged."""
     chain_id: int | None = None
     """Endpoints of another chain are not used; None: the first endpoint decides."""

@@ -20,6 +20,7 @@ from lpnode.errors import (
     ChainError,
     ConfigError,
     GasPriceTooHigh,
+    LpnodeError,
     RpcRefused,
     TransactionLost,
     TransactionReverted,
@@ -122,11 +123,16 @@ class Transactions:
                 self._under_way[stored.nonce] = Submission([attempt], deadline_s)
             else:
                 known.attempts.append(attempt)
+                known.attempts.sort(key=lambda attempt: attempt.fees.fee_cap_wei)
+                known.num_replacements += 1
         return self.under_way
 
-    async def submit(self, to: Address, calldata: bytes, value_wei: int = 0) -> Submission:
+    async def submit(
+        self, to: Address, calldata: bytes, value_wei: int = 0, *, gas: int | None = None
+    ) -> Submission:
         """Signs and sends a transaction; ``receipt()`` of what it returns waits for the chain.
 
+        ``gas``: its limit, before the configured one and before an estimate.
         Raises:
             CallReverted: the contract would decline now; nothing was sent.
             GasPriceTooHigh: nothing was sent.
@@ -134,7 +140,7 @@ class Transactions:
         """
         async with self._serial:
             fees = await self._gas_price.fees()
-            gas = self._config.gas_limit
+            gas = gas or self._config.gas_limit
             estimate = await self._eth.estimate_gas(self.address, to, calldata, value_wei)
             if gas is None:
                 # What the chain charges may grow until the transaction is mined; what is not used
@@ -174,14 +180,19 @@ class Transactions:
             self._next_resend_s = self._clock() + self._config.resend_s
         try:
             used = await self._eth.transaction_count(self.address)
-            for submission in self.under_way:
+        except ChainError as exc:
+            _log.warning("transactions cannot be watched: %s", exc)
+            return
+        for submission in self.under_way:
+            try:
                 if submission.nonce < used:
                     await self._conclude(submission)
                 else:
                     submission.num_missing = 0
                     await self._hurry(submission, is_resending)
-        except ChainError as exc:
-            _log.warning("transactions cannot be watched: %s", exc)
+            except LpnodeError as exc:  # one transaction's trouble must not hide the others
+                name = _name(submission.attempts[-1])
+                _log.warning("transaction %s cannot be dealt with now: %s", name, exc)
 
     async def _free_nonce(self) -> int:
         pending = await self._eth.transaction_count(self.address, "pending")
@@ -272,9 +283,7 @@ class Transactions:
             # With no attempt left it still holds back every later nonce: follow the market then,
             # no further.
             has_attempt = submission.num_replacements < self._config.max_replacements
-            if has_attempt:
-                submission.num_replacements += 1
-            else:
+            if not has_attempt:
                 self._give_up(submission)
             if has_attempt or market.fee_cap_wei >= fees.fee_cap_wei:
                 await self._replace(submission, fees.at_least(market))
@@ -290,6 +299,8 @@ class Transactions:
             replace(late.transaction, fee_cap_wei=fees.fee_cap_wei, tip_wei=fees.tip_wei)
         )
         submission.attempts.append(attempt)
+        submission.num_replacements += 1
+        submission.next_step_s = self._clock() + self._config.timeout_s
         _log.info("transaction %s replaces %s, which is late", _name(attempt), _name(late))
         await self._send_again(attempt)
 

@@ -26,6 +26,8 @@ class Endpoint:
         """The fault is this method's alone."""
         self.lose_next = ""
         """The next request of this method reaches the chain; its answer is lost."""
+        self.most_blocks = 10**9
+        """What one request for logs may ask for."""
         self.requests: list[str] = []
         """Methods in the order they came."""
         self.edit: Callable[[str, Any], Any] = lambda method, result: result
@@ -51,6 +53,9 @@ class Endpoint:
             return web.Response(status=fault, text="no")
         if isinstance(fault, dict):
             return web.json_response({"jsonrpc": "2.0", "id": body["id"], "error": fault})
+        if method == "eth_getLogs" and self._num_blocks(body) > self.most_blocks:
+            error = {"code": -32600, "message": "block range is too wide"}
+            return web.json_response({"jsonrpc": "2.0", "id": body["id"], "error": error})
         assert self._http is not None
         async with self._http.post(self._target, json=body) as answer:
             text = json.loads(await answer.read())
@@ -61,6 +66,10 @@ class Endpoint:
         if "result" in text:
             text["result"] = self.edit(method, text["result"])
         return web.json_response(text)
+
+    def _num_blocks(self, body: dict[str, Any]) -> int:
+        wanted = body["params"][0]
+        return int(wanted["toBlock"], 16) - int(wanted["fromBlock"], 16) + 1
 
     @asynccontextmanager
     async def serve(self) -> AsyncIterator["Endpoint"]:

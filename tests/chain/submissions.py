@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from lpnode.chain.submission import StoredAttempt
+from lpnode.errors import LpnodeError
 from lpnode.protocol.ethereum import Address
 
 
@@ -11,8 +12,11 @@ class Submissions:
 
     def __init__(self) -> None:
         self.rows: list[StoredAttempt] = []
+        self.is_failing = False
 
     async def save_attempt(self, attempt: StoredAttempt) -> None:
+        if self.is_failing:
+            raise LpnodeError("the disk is full")
         if attempt not in self.rows:
             self.rows.append(attempt)
 

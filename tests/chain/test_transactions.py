@@ -10,7 +10,7 @@ from chain.submissions import Submissions
 from evm import BASE_FEE_WEI, CHAIN_ID, ETHER, Evm
 
 from lpnode.chain.abi import Function
-from lpnode.chain.eth import Eth
+from lpnode.chain.eth import Eth, Receipt
 from lpnode.chain.gas_price import Fees, GasPrice, GasPriceConfig
 from lpnode.chain.rpc import JsonRpc, RpcConfig
 from lpnode.chain.service_registry import SET_SERVICE_URI
@@ -58,6 +58,13 @@ class Account:
         """Sends something harmless."""
         return await transactions.submit(self.evm.service_registry, SET_SERVICE_URI.encode(uri))
 
+    async def mined(self, transactions: Transactions, submission: Submission) -> Receipt:
+        """Polls until the chain, which answers before it has mined, has settled it."""
+        while not submission.outcome.done():
+            await transactions.poll()
+            await asyncio.sleep(0.005)
+        return await submission.receipt()
+
     def waiting(self) -> dict[int, Fees]:
         """By nonce, what the transactions in the chain's pool offer."""
         content = self.evm.rpc("txpool_content")["pending"]
@@ -88,8 +95,7 @@ async def test_a_transaction_is_sent_mined_and_forgotten(account: Account) -> No
     transactions = account.open()
     submission = await account.publish(transactions, "https://orch:8935")
     assert [row.hash for row in account.store.rows] == list(submission.hashes)
-    await transactions.poll()
-    receipt = await submission.receipt()
+    receipt = await account.mined(transactions, submission)
     assert receipt.is_success
     assert receipt.transaction_hash == submission.hashes[0]
     assert receipt.gas_used > 21_000
@@ -120,8 +126,8 @@ async def test_transactions_sent_at_once_never_share_a_nonce(account: Account) -
         assert sorted(nonces) == list(range(min(nonces), min(nonces) + 20))
         assert sorted(account.waiting()) == sorted(nonces)
         account.evm.mine()
-    await transactions.poll()
-    assert all([(await submission.receipt()).is_success for submission in submissions])
+    for submission in submissions:
+        assert (await account.mined(transactions, submission)).is_success
 
 
 async def test_a_call_the_contract_would_decline_is_not_sent(account: Account) -> None:
@@ -137,9 +143,8 @@ async def test_a_call_the_contract_would_decline_is_not_sent(account: Account) -
 async def test_a_transaction_that_fails_on_the_chain_says_so(account: Account) -> None:
     transactions = account.open(replace(CONFIG, gas_limit=30_000))
     too_little_gas = await account.publish(transactions)
-    await transactions.poll()
     with pytest.raises(TransactionReverted, match="transaction failed"):
-        await too_little_gas.receipt()
+        await account.mined(transactions, too_little_gas)
     assert account.store.rows == []
 
 
@@ -156,8 +161,7 @@ async def test_a_late_transaction_is_replaced_by_one_that_pays_more(account: Acc
         assert account.waiting() == {submission.nonce: offered.bumped(11)}
         assert len(account.store.rows) == 2
         account.evm.mine()
-    await transactions.poll()
-    assert (await submission.receipt()).transaction_hash == submission.hashes[1]
+    assert (await account.mined(transactions, submission)).transaction_hash == submission.hashes[1]
     assert account.store.rows == []
 
 
@@ -173,8 +177,7 @@ async def test_the_original_may_be_mined_after_it_was_replaced(
         await transactions.poll()
         assert len(submission.hashes) == 2
         account.evm.mine()
-    await transactions.poll()
-    assert (await submission.receipt()).transaction_hash == submission.hashes[0]
+    assert (await account.mined(transactions, submission)).transaction_hash == submission.hashes[0]
 
 
 async def test_no_replacement_pays_more_than_the_operator_allows(account: Account) -> None:
@@ -205,8 +208,7 @@ async def test_a_transaction_that_stays_late_times_out_but_is_not_lost(account: 
         later = await account.publish(transactions)
         assert later.nonce == submission.nonce + 1
         account.evm.mine()
-    await transactions.poll()
-    assert (await later.receipt()).is_success
+    assert (await account.mined(transactions, later)).is_success
     assert transactions.under_way == ()
     assert account.store.rows == []
 
@@ -229,8 +231,26 @@ async def test_a_stuck_transaction_follows_the_market_only(
         await transactions.poll()
         assert account.waiting()[submission.nonce].fee_cap_wei > 100 * BASE_FEE_WEI
         account.evm.mine()
-    await transactions.poll()
-    assert transactions.under_way == ()
+    while transactions.under_way:
+        await transactions.poll()
+        await asyncio.sleep(0.005)
+
+
+async def test_trouble_with_one_transaction_does_not_hide_another(account: Account) -> None:
+    transactions = account.open()
+    with account.evm.held_back():
+        first = await account.publish(transactions)
+        second = await account.publish(transactions)
+        account.store.is_failing = True
+        account.now_s = 300.0
+        await transactions.poll()
+        assert [len(submission.hashes) for submission in (first, second)] == [1, 1]
+        account.store.is_failing = False
+        await transactions.poll()
+        assert [len(submission.hashes) for submission in (first, second)] == [2, 2]
+        account.evm.mine()
+    for submission in (first, second):
+        assert (await account.mined(transactions, submission)).is_success
 
 
 async def test_what_was_under_way_goes_on_after_a_restart(account: Account) -> None:
@@ -247,8 +267,7 @@ async def test_what_was_under_way_goes_on_after_a_restart(account: Account) -> N
         await after.poll()
         assert sorted(account.waiting()) == [submission.nonce, submission.nonce + 1]
         account.evm.mine()
-    await after.poll()
-    assert (await resumed.receipt()).is_success
+    assert (await account.mined(after, resumed)).is_success
     assert account.store.rows == []
 
 
@@ -256,8 +275,7 @@ async def test_a_restart_finds_what_was_mined_meanwhile(account: Account) -> Non
     await account.publish(account.open())
     after = account.open()
     (resumed,) = await after.resume()
-    await after.poll()
-    assert (await resumed.receipt()).is_success
+    assert (await account.mined(after, resumed)).is_success
 
 
 async def test_a_nonce_used_by_a_stranger_is_a_lost_transaction(account: Account) -> None:
@@ -304,8 +322,7 @@ async def test_a_transaction_that_may_have_arrived_keeps_its_nonce(
         await transactions.poll()
         assert sorted(account.waiting()) == [submission.nonce, submission.nonce + 1]
         account.evm.mine()
-    await transactions.poll()
-    assert (await submission.receipt()).is_success
+    assert (await account.mined(transactions, submission)).is_success
 
 
 @pytest.mark.parametrize("is_mined_at_once", [False, True])
@@ -321,8 +338,7 @@ async def test_a_transaction_whose_answer_was_lost_is_not_sent_under_another_non
         with account.evm.held_back():
             submission = await account.publish(transactions)
             account.evm.mine()
-    await transactions.poll()
-    assert (await submission.receipt()).is_success
+    assert (await account.mined(transactions, submission)).is_success
     assert submission.nonce == before
     assert await account.eth.transaction_count(account.evm.owner.address, "pending") == before + 1
 
