@@ -108,7 +108,12 @@ class Eth:
         )
         if not isinstance(found, list):
             raise ChainError(f"logs must be a list, got {type(found).__name__}")
-        return tuple(_log(_mapping(item, "a log")) for item in found)
+        logs = tuple(_log(_mapping(item, "a log")) for item in found)
+        wanted = {(topic,) for topic in topics}
+        for log in logs:
+            if log.address not in addresses or log.topics[:1] not in wanted:
+                raise ChainError("the endpoint returned a log that was not asked for")
+        return logs
 
     async def gas_price(self) -> int:
         """Wei for a unit of gas that the node would pay."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from lpnode.chain.abi import Event, Function
 from lpnode.chain.contract import Contract
 from lpnode.chain.eth import Block
+from lpnode.errors import ChainError
 
 CURRENT_ROUND = Function("currentRound()", "uint256")
 CURRENT_ROUND_INITIALIZED = Function("currentRoundInitialized()", "bool")
@@ -39,6 +40,9 @@ class RoundsManager(Contract):
     async def state(self, block: Block) -> RoundState:
         """Reads the round at ``block``, which must name one block, not a tag."""
         number = int(await self.read(LAST_INITIALIZED_ROUND, block=block))
+        length = int(await self.read(ROUND_LENGTH, block=block))
+        if length <= 0:
+            raise ChainError(f"roundLength must be positive, got {length}")
         return RoundState(
             number=number,
             block_hash=await self.block_hash(number, block),
@@ -47,7 +51,7 @@ class RoundsManager(Contract):
             ),
             current_number=int(await self.read(CURRENT_ROUND, block=block)),
             start_l1_block=int(await self.read(CURRENT_ROUND_START_BLOCK, block=block)),
-            length_l1_blocks=int(await self.read(ROUND_LENGTH, block=block)),
+            length_l1_blocks=length,
         )
 
     async def block_hash(self, number: int, block: Block = "latest") -> bytes:

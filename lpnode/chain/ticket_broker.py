@@ -102,6 +102,8 @@ def batch_redeem_calldata(tickets: Sequence[RedeemableTicket]) -> bytes:
     """Calldata of ``batchRedeemWinningTickets``.
 
     The transaction succeeds whatever becomes of each ticket: only ``WinningTicketRedeemed`` tells.
+    So an estimate of its gas is too low as well: it finds what the transaction survives with, not
+    what every ticket needs. Give it the gas of one redemption for each.
     """
     return BATCH_REDEEM.encode(
         [ticket._fields() for ticket in tickets],
@@ -157,9 +159,9 @@ class TicketBroker(Contract):
         """Whether the ticket with this hash (32 bytes) was redeemed."""
         return bool(await self.read(USED_TICKETS, ticket_hash, block=block))
 
-    async def ticket_validity_period(self) -> int:
+    async def ticket_validity_period(self, block: Block = "latest") -> int:
         """How many rounds, counted from its own, a ticket can be redeemed in."""
-        return int(await self.read(TICKET_VALIDITY_PERIOD))
+        return int(await self.read(TICKET_VALIDITY_PERIOD, block=block))
 
     async def unlock_period(self) -> int:
         """How many rounds pass between a sender's unlock and its withdrawal."""
