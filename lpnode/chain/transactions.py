@@ -96,8 +96,6 @@ class Transactions:
         self._sleep = sleep
         self._serial = asyncio.Lock()
         self._under_way: dict[int, Submission] = {}
-        self._first_free_nonce = 0
-        """No nonce below is free, as far as this process knows."""
         self._next_resend_s = clock()
 
     @property
@@ -146,10 +144,12 @@ class Transactions:
                 # What the chain charges may grow until the transaction is mined; what is not used
                 # is not paid.
                 gas = estimate + estimate // 5
+            nonce = 0
             for _ in range(_NONCE_TRIES):
+                nonce = await self._free_nonce(nonce)
                 transaction = Transaction(
                     chain_id=self._chain_id,
-                    nonce=await self._free_nonce(),
+                    nonce=nonce,
                     to=to,
                     value_wei=value_wei,
                     calldata=calldata,
@@ -160,6 +160,7 @@ class Transactions:
                 submission = await self._send_first(transaction)
                 if submission is not None:
                     return submission
+                nonce += 1
         raise ChainError(
             f"{_NONCE_TRIES} nonces in a row were used before the transaction arrived: "
             "another process sends from this account"
@@ -194,10 +195,13 @@ class Transactions:
                 name = _name(submission.attempts[-1])
                 _log.warning("transaction %s cannot be dealt with now: %s", name, exc)
 
-    async def _free_nonce(self) -> int:
-        pending = await self._eth.transaction_count(self.address, "pending")
-        after_ours = max(self._under_way, default=-1) + 1
-        return max(pending, after_ours, self._first_free_nonce)
+    async def _free_nonce(self, lowest: int) -> int:
+        # Nothing is remembered of what was mined: a reorganisation may have freed its nonce, and
+        # with a gap before them no later transactions are ever mined.
+        nonce = max(lowest, await self._eth.transaction_count(self.address, "pending"))
+        while nonce in self._under_way:
+            nonce += 1
+        return nonce
 
     async def _send_first(self, transaction: Transaction) -> Submission | None:
         """Returns None if the nonce turned out to be used."""
@@ -217,7 +221,6 @@ class Transactions:
             await self._store.forget_nonce(self.address, transaction.nonce)
             if not is_nonce_used:
                 raise
-            self._first_free_nonce = max(self._first_free_nonce, transaction.nonce + 1)
             return None
         except ChainError as exc:
             # It may have arrived; polling sends it again and finds out.
@@ -256,7 +259,6 @@ class Transactions:
 
     async def _settle(self, submission: Submission, receipt: Receipt | None) -> None:
         await self._store.forget_nonce(self.address, submission.nonce)
-        self._first_free_nonce = max(self._first_free_nonce, submission.nonce + 1)
         del self._under_way[submission.nonce]
         name = _name(submission.attempts[-1])
         if receipt is None:

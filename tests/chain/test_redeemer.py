@@ -143,6 +143,20 @@ async def test_a_redemption_that_fails_on_the_chain_leaves_the_ticket_unused(
     assert await table.paid(again) == FACE_VALUE
 
 
+async def test_a_redemption_that_was_reorganised_away_can_be_made_again(own_evm: Evm) -> None:
+    async with redemptions(own_evm) as table:
+        own_evm.fund(table.gateway.address, deposit_wei=ETHER)
+        own_evm.mine(3)
+        first = await table.redeemer.redeem(table.ticket())
+        assert await table.paid(first) == FACE_VALUE
+        own_evm.rpc("anvil_reorg", 1, [])
+        assert not await table.redeemer.is_used(table.ticket().ticket.hash)
+        assert own_evm.pending_fees(table.recipient) == 0
+        again = await table.redeemer.redeem(table.ticket())
+        assert await table.paid(again) == FACE_VALUE
+        assert own_evm.pending_fees(table.recipient) == FACE_VALUE
+
+
 def high_s(signature: bytes) -> bytes:
     s = ORDER - int.from_bytes(signature[32:64])
     return signature[:32] + s.to_bytes(32) + bytes([55 - signature[64]])
