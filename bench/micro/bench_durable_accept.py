@@ -29,6 +29,7 @@ NUM_ROUNDS = 200
 class Till:
     runner: asyncio.Runner
     payments: Payments
+    num_commits: int = 0
 
     def header(self) -> str:
         """A new payment, as it comes over the wire."""
@@ -43,7 +44,10 @@ class Till:
         return self.runner.run(self.payments.recipient.receive(parse_payment(header), "manifest"))
 
     def commit(self) -> None:
-        self.runner.run(self.payments.store.write(lambda c: set_fact(c, "bench", 1)))
+        # Another value each time: the same one again would not be written at all.
+        self.num_commits += 1
+        value = self.num_commits
+        self.runner.run(self.payments.store.write(lambda c: set_fact(c, "bench", value)))
 
 
 @pytest.fixture
@@ -68,4 +72,4 @@ def bench_accept(benchmark: BenchmarkFixture, till: Till) -> None:
 @pytest.mark.benchmark(group="acknowledge 100 tickets durably")
 def bench_commit_of_one_row(benchmark: BenchmarkFixture, till: Till) -> None:
     benchmark.pedantic(till.commit, rounds=NUM_ROUNDS)
-    assert till.payments.config.chain_id == 42161
+    assert till.num_commits >= 1
