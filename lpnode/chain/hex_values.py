@@ -3,7 +3,12 @@
 Source: Ethereum JSON-RPC specification, hex value encoding.
 """
 
+import re
+
 from lpnode.errors import ChainError
+
+_QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}")
+_DATA = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
 
 
 def to_quantity(number: int) -> str:
@@ -18,22 +23,17 @@ def to_data(raw: bytes) -> str:
 
 def quantity(value: object, what: str) -> int:
     """Reads a number. Raises: ChainError: ``what`` is something else."""
-    if isinstance(value, str) and value[:2] == "0x":
-        try:
-            return int(value[2:], 16)
-        except ValueError:
-            pass
-    raise ChainError(f"{what} must be a hex number, got {value!r}")
+    # No sign, space or underscore, which int() would take.
+    if isinstance(value, str) and _QUANTITY.fullmatch(value):
+        return int(value, 16)
+    raise ChainError(f"{what} must be a hex number, got {value!r:.200}")
 
 
 def data(value: object, what: str, num_bytes: int | None = None) -> bytes:
     """Reads bytes, ``num_bytes`` of them if given. Raises: ChainError: it is something else."""
-    if isinstance(value, str) and value[:2] == "0x":
-        try:
-            raw = bytes.fromhex(value[2:])
-        except ValueError:
-            raw = None
-        if raw is not None and num_bytes in (None, len(raw)):
+    if isinstance(value, str) and _DATA.fullmatch(value):
+        raw = bytes.fromhex(value[2:])
+        if num_bytes in (None, len(raw)):
             return raw
     wanted = "hex data" if num_bytes is None else f"{num_bytes} bytes of hex data"
     raise ChainError(f"{what} must be {wanted}, got {value!r:.200}")
