@@ -7,21 +7,23 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+import pytest
 from evm import CHAIN_ID, ETHER, Evm, EvmAccount
 from paying_gateway import PRICE, pay
 
 from lpnode.chain.controller import resolve
 from lpnode.chain.eth import Eth
+from lpnode.chain.events import Changes
 from lpnode.chain.gas_price import GasPrice, GasPriceConfig
 from lpnode.chain.redeemer import Redeemer
 from lpnode.chain.rpc import JsonRpc, RpcConfig
 from lpnode.chain.signer import LocalSigner
-from lpnode.chain.state import ChainState, ChainStateConfig
+from lpnode.chain.state import ChainState, ChainStateConfig, changed_senders
 from lpnode.chain.transactions import Transactions, TransactionsConfig
 from lpnode.errors import TicketRejected
 from lpnode.payment.attempts import Attempts
 from lpnode.payment.balance import BalanceKey
-from lpnode.payment.params import PricingConfig
+from lpnode.payment.params import InsufficientReserve, PricingConfig
 from lpnode.payment.payments import Payments, PaymentsConfig
 from lpnode.payment.recipient import RecipientConfig
 from lpnode.payment.redeem import Redemption, RedemptionConfig
@@ -62,7 +64,6 @@ class OnChain:
         """Lets the parameters of before run out."""
         self.evm.mine(40)
         await self.state.poll()
-        self.payments.senders.doubt_all()
 
     async def redeem(self) -> None:
         """Looks at every winner once, and waits for the transactions."""
@@ -80,6 +81,16 @@ class OnChain:
             lambda c: c.execute("SELECT ticket_hash, state, payout FROM winners").fetchall()
         )
         return [(row[0], row[1], int.from_bytes(row[2] or b"")) for row in rows]
+
+
+def hear(payments: Payments, changes: Changes) -> None:
+    """What the chain tells of senders puts what is known of them in doubt."""
+    senders = changed_senders(changes)
+    if senders is None:
+        payments.senders.doubt_all()
+    else:
+        for sender in senders:
+            payments.senders.doubt(sender)
 
 
 @asynccontextmanager
@@ -105,6 +116,7 @@ async def on_chain(evm: Evm, folder: Path) -> AsyncIterator[OnChain]:
             chain=state,
             reader=state,
         )
+        state.subscribe(lambda changes: hear(payments, changes))
         async with payments.opened():
             transactions = Transactions(
                 eth,
@@ -190,10 +202,37 @@ async def test_a_payout_that_would_be_short_is_held_until_the_end(evm: Evm, tmp_
         async with asyncio.timeout(30):
             while [state for _, state, _ in await node.rows()].count("confirmed") < expected:
                 await node.state.poll()
-                node.payments.senders.doubt_all()
                 await node.redeem()
         await asyncio.sleep(0.2)
         await node.redeem()
         payouts = [payout for _, state, payout in await node.rows() if state == "confirmed"]
         assert payouts == [face_value] * expected
         assert evm.pending_fees(node.recipient.address) == expected * face_value
+
+
+async def test_a_sender_that_unlocks_is_refused_from_the_block_that_tells(
+    evm: Evm, tmp_path: Path
+) -> None:
+    """R11: heard of through the contract's event, not after a time."""
+    prepare(evm)
+    async with on_chain(evm, tmp_path) as node:
+        params = await node.payments.recipient.ticket_params(node.gateway.address, PRICE)
+        account = Account(node.gateway.private_key)
+        await node.payments.recipient.receive(pay(params, [1], account=account), MANIFEST)
+        evm.send(node.gateway.address, evm.ticket_broker, "unlock()")
+        evm.next_round()
+        await node.state.poll()
+        with pytest.raises(TicketRejected, match="is set to unlock soon"):
+            await node.payments.recipient.receive(pay(params, [2], account=account), MANIFEST)
+
+
+async def test_a_sender_that_funds_its_reserve_is_quoted_from_that_block_on(
+    evm: Evm, tmp_path: Path
+) -> None:
+    prepare(evm, deposit_wei=ETHER, reserve_wei=0)
+    async with on_chain(evm, tmp_path) as node:
+        with pytest.raises(InsufficientReserve):
+            await node.payments.recipient.ticket_params(node.gateway.address, PRICE)
+        evm.fund(node.gateway.address, reserve_wei=ETHER)
+        await node.state.poll()
+        assert (await node.payments.recipient.ticket_params(node.gateway.address, PRICE)).win_prob
