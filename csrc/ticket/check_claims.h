@@ -2,10 +2,10 @@
 //
 // Note [Affine levels]: adding two points costs 10 products in the coordinates of point_sum.h, but
 // 6 in affine ones if many additions share an inversion. So the terms of a batch of claims are
-// first added in pairs, the pairs in fours (and the fours in eights), and only then summed.
-// Neighbours are multiples of one point by different windows, and their x differ: the sum or the
-// difference of their multipliers is below 2^104 (Note [Digits]) and odd at its lowest window, so
-// it is no multiple of the order. The blinded ones are beyond anybody's aim. If a difference is
+// first added in pairs, the pairs in fours and so on, and only then summed. Neighbours are
+// multiples of one point by different windows, and their x differ: the sum or the difference of
+// their multipliers is below 2^209 (Note [Digits]) and odd at its lowest window, so it is no
+// multiple of the order. The blinded ones are beyond anybody's aim. If a difference is
 // zero all the same, the batch is done again without levels, which isolates the lane.
 #pragma once
 

@@ -18,8 +18,8 @@ template <typename File>
 struct FieldScalar {
   static constexpr size_t kLanes = 1;
   // How check_claims.h uses it, by measurement (Zen 4).
-  static constexpr int kAffineLevels = 3;
-  static constexpr size_t kBatchGroups = 16, kMinBatchGroups = 2;
+  static constexpr int kAffineLevels = 4;
+  static constexpr size_t kBatchGroups = 32, kMinBatchGroups = 2;
   using Mask = uint8_t;
   struct Element {
     uint64_t limb[5];

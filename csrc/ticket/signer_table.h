@@ -27,9 +27,9 @@ inline constexpr int kSignerBits = 8;  // 32 windows: 256 KiB, built in about 1 
 inline constexpr int kSignerWindows = 256 / kSignerBits;
 inline constexpr int kWindows = kGeneratorWindows + kSignerWindows;
 // Of the generator's terms these come before the signer's, and the rest after. Both counts are
-// multiples of 8, so that pairs, fours and eights of neighbours are of one point.
+// multiples of 16, so that up to sixteen neighbours are of one point.
 inline constexpr int kFirstGeneratorTerms = 16;
-static_assert(kFirstGeneratorTerms % 8 == 0 && kSignerWindows % 8 == 0);
+static_assert(kFirstGeneratorTerms % 16 == 0 && kSignerWindows % 16 == 0);
 
 // Multiples of G, blinded. Immutable.
 class GeneratorTable {
