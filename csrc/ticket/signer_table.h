@@ -23,7 +23,7 @@ namespace lpnode::ticket {
 inline constexpr int kGeneratorBits = 13;  // 19 windows of 13 bits and one of 9: 5.3 MB
 inline constexpr int kGeneratorWindows = 20;
 inline constexpr int kGeneratorLastBits = 256 - kGeneratorBits * (kGeneratorWindows - 1);
-inline constexpr int kSignerBits = 8;  // 32 windows: 256 KiB, built in about 1 ms
+inline constexpr int kSignerBits = 8;  // 32 windows: 256 KiB, built in about 1.5 ms
 inline constexpr int kSignerWindows = 256 / kSignerBits;
 inline constexpr int kWindows = kGeneratorWindows + kSignerWindows;
 // Of the generator's terms these come before the signer's, and the rest after. Both counts are
