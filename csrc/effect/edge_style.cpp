@@ -4,17 +4,10 @@
 
 #include "effect/edge_style_paths.h"
 #include "error.h"
+#include "simd_path.h"
 
 namespace lpnode::effect {
 namespace {
-
-bool runs_avx2() noexcept {
-#ifdef LPNODE_X86
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#else
-  return false;
-#endif
-}
 
 void check_unit(const char* name, float value) {
   if (!(value >= 0 && value <= 1))
@@ -45,11 +38,11 @@ void check(const EdgeStyle& style, int width, int height) {
 void edge_style(const EdgeStyle& style, int width, int height, const float* frame, float* out) {
   check(style, width, height);
 #ifdef LPNODE_X86
-  if (runs_avx2()) return edge_style_avx2(style, width, height, frame, out);
+  if (runs(SimdPath::kAvx2)) return edge_style_avx2(style, width, height, frame, out);
 #endif
   edge_style_portable(style, width, height, frame, out);
 }
 
-const char* edge_style_path() noexcept { return runs_avx2() ? "avx2" : "portable"; }
+const char* edge_style_path() noexcept { return runs(SimdPath::kAvx2) ? "avx2" : "portable"; }
 
 }  // namespace lpnode::effect

@@ -13,6 +13,7 @@
 #include "byte_view.h"
 #include "error_translator.h"
 #include "media/device_convert.h"
+#include "media/frame_paths.h"
 #include "media/rgb_to_yuv.h"
 #include "media/yuv_to_rgb.h"
 
@@ -150,7 +151,7 @@ NB_MODULE(media, m) {
   using namespace lpnode::media;
   register_error_translator();
 
-  m.def("best_simd_path", [] { return std::string(simd_path_name(best_simd_path())); },
+  m.def("best_simd_path", [] { return std::string(simd_path_name(best_simd_path(kFramePaths))); },
         "The fastest conversion path this machine runs: avx512, avx2 or portable.");
 
   nb::class_<YuvToRgb>(m, "YuvToRgb",
@@ -164,7 +165,7 @@ NB_MODULE(media, m) {
                                  {crop[0], crop[1], crop[2], crop[3]}, size.first, size.second,
                                  matrix_of(matrix), is_full_range, value_range.first,
                                  value_range.second},
-                                simd_path_named(path));
+                                simd_path_named(path, kFramePaths));
           },
           "source_size"_a, "crop"_a, "size"_a, "matrix"_a, "is_full_range"_a, "value_range"_a,
           "path"_a = "auto",
@@ -213,7 +214,7 @@ NB_MODULE(media, m) {
           throw InvalidArgument("value range must be two different numbers");
         const RgbToYuvSpec spec{width,         height,           matrix_of(matrix),
                                 is_full_range, value_range.first, value_range.second};
-        const SimdPath chosen = simd_path_named(path);
+        const SimdPath chosen = simd_path_named(path, kFramePaths);
         ByteView y_bytes(y, true), u_bytes(u, true), v_bytes(v, true);
         const int half_width = (width + 1) / 2, half_height = (height + 1) / 2;
         check_plane("y", y_bytes.bytes().size(), pitches_bytes[0], width, height);

@@ -6,7 +6,7 @@
 
 #include "kernels/colour_matrix.h"
 #include "media/half.h"
-#include "media/simd_path.h"
+#include "simd_path.h"
 
 namespace lpnode::media {
 

@@ -8,8 +8,8 @@
 
 #include "kernels/colour_matrix.h"
 #include "media/half_float.h"
-#include "media/simd_path.h"
 #include "media/yuv_to_rgb_rows.h"
+#include "simd_path.h"
 
 namespace lpnode::media {
 

@@ -59,7 +59,7 @@ NB_MODULE(ticket, m) {
   m.attr("RECOVERED") = kRecovered;
 
   m.def(
-      "best_simd_path", [] { return simd_path_name(best_simd_path()); },
+      "best_simd_path", [] { return simd_path_name(best_simd_path(kTicketPaths)); },
       "The path that \"auto\" takes on this machine: \"portable\", \"avx2\" or \"ifma\".");
 
   nb::class_<Secp256k1>(m, "Secp256k1", "libsecp256k1 as loaded by someone else.")
@@ -108,7 +108,7 @@ NB_MODULE(ticket, m) {
       .def(
           "__init__",
           [](Verifier* self, const Secp256k1& secp256k1, std::string_view path) {
-            new (self) Verifier(secp256k1, simd_path_named(path));
+            new (self) Verifier(secp256k1, simd_path_named(path, kTicketPaths));
           },
           "secp256k1"_a, "path"_a = "auto",
           "path: \"auto\", \"portable\", \"avx2\" or \"ifma\".")

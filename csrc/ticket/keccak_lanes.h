@@ -2,7 +2,7 @@
 #pragma once
 
 #include "ticket/keccak_constants.h"
-#include "ticket/simd_path.h"
+#include "ticket/ticket_paths.h"
 
 namespace lpnode::ticket {
 

@@ -5,7 +5,7 @@
 
 #include "ticket/signature.h"
 #include "ticket/signer_table.h"
-#include "ticket/simd_path.h"
+#include "ticket/ticket_paths.h"
 
 namespace lpnode::ticket {
 

@@ -7,7 +7,7 @@
 #include <random>
 #include <vector>
 
-#include "media/simd_path.h"
+#include "media/frame_paths.h"
 
 namespace lpnode::test {
 
@@ -29,11 +29,10 @@ class ExactPlane {
   std::unique_ptr<uint8_t[]> bytes_;
 };
 
-inline std::vector<media::SimdPath> paths_of_this_machine() {
-  std::vector<media::SimdPath> paths;
-  for (const auto path :
-       {media::SimdPath::kPortable, media::SimdPath::kAvx2, media::SimdPath::kAvx512})
-    if (path <= media::best_simd_path()) paths.push_back(path);
+inline std::vector<SimdPath> paths_of_this_machine() {
+  std::vector<SimdPath> paths;
+  for (const SimdPath path : media::kFramePaths)
+    if (runs(path)) paths.push_back(path);
   return paths;
 }
 

@@ -8,6 +8,7 @@
 #include "check.h"
 #include "error.h"
 
+using lpnode::SimdPath;
 using namespace lpnode::ticket;
 
 namespace {
@@ -21,8 +22,8 @@ std::vector<uint8_t> random_bytes(size_t count) {
 }
 
 std::vector<SimdPath> paths() {
-  std::vector<SimdPath> all{SimdPath::kPortable, SimdPath::kAvx2, SimdPath::kIfma};
-  std::erase_if(all, [](SimdPath path) { return path > best_simd_path(); });
+  std::vector<SimdPath> all(std::begin(kTicketPaths), std::end(kTicketPaths));
+  std::erase_if(all, [](SimdPath path) { return !runs(path); });
   return all;
 }
 

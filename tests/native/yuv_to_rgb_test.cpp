@@ -120,7 +120,7 @@ void what_makes_no_sense_is_refused() {
   bad = good;
   bad.white = 0;
   CHECK_THROWS(make(bad), InvalidArgument);
-  CHECK_THROWS(static_cast<void>(simd_path_named("sse")), InvalidArgument);
+  CHECK_THROWS(static_cast<void>(simd_path_named("sse", kFramePaths)), InvalidArgument);
 }
 
 }  // namespace
