@@ -26,6 +26,10 @@ def request(method: str, path: str, *fields: tuple[str, str]) -> list[tuple[str,
     return [*pseudo, *fields]
 
 
+GET_WAITING = request("GET", "/waiting")
+POST_ECHO = request("POST", "/echo")
+
+
 @dataclass
 class Frame:
     kind: int
@@ -130,3 +134,16 @@ async def connected(
         yield client
     finally:
         writer.transport.abort()
+
+
+async def still_serves(client: RawHttp2, stream_id: int) -> None:
+    """Checks that the connection answers a request on a new stream."""
+    client.send(client.headers(stream_id, request("GET", "/healthz")))
+    fields, _ = await client.response(stream_id)
+    assert fields[":status"] == "200"
+
+
+async def goes_away(client: RawHttp2) -> int:
+    """The error code of the GOAWAY with which the server closes."""
+    last = [one for one in await client.closes() if one.kind == frames.GOAWAY][-1]
+    return last.code
