@@ -4,14 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from lpnode._native import effect
 from lpnode.errors import InvalidArgument
 from lpnode.pipeline.accepts import Integer, Number, Rgb
+from lpnode.pipeline.frame_filter import FrameFilter
 from lpnode.pipeline.input_buffers import InputBuffers
 from lpnode.pipeline.params import BaseParams, parameter
-from lpnode.pipeline.pipeline import FrameJob, FrameResult, PipelineSpec, StreamState
+from lpnode.pipeline.pipeline import FrameJob, FrameResult, StreamState
 
 STYLE = ("strength", "threshold", "softness", "levels", "tint", "ink")
 
@@ -41,31 +40,16 @@ class _Stream:
     """The native function's keywords."""
 
 
-class EdgeStyle:
+class EdgeStyle(FrameFilter):
     """Draws frames on the processor; every parameter changes from one frame to the next."""
 
     def __init__(self) -> None:
-        # One frame takes a fraction of a millisecond; waiting for companions would only add to it.
-        self.spec = PipelineSpec(
-            device="cpu", dtype=torch.float32, value_range=(0.0, 1.0), max_batch=1
-        )
-        self._inputs = InputBuffers(self.spec)
+        super().__init__()
         self._outputs = InputBuffers(self.spec)
 
     def parse(self, raw: Mapping[str, Any] | None) -> BaseParams:
         """See ``Pipeline.parse``; unknown keys are errors."""
         return EdgeStyleParams.parse(raw)
-
-    def output_size(self, params: BaseParams) -> tuple[int, int]:
-        """The input's own size."""
-        return params.width, params.height
-
-    def is_dynamic(self, old: BaseParams, new: BaseParams) -> bool:
-        """Always: the next frame is simply drawn otherwise."""
-        return True
-
-    def load(self) -> None:
-        """There is nothing to load."""
 
     def warm(self, params: BaseParams) -> None:
         """Touches the buffers for the size of ``params``."""
@@ -77,10 +61,6 @@ class EdgeStyle:
         """See ``Pipeline.prepare``."""
         return _Stream(params, _style_of(params))
 
-    def input_buffer(self, width: int, height: int) -> torch.Tensor:
-        """See ``Pipeline.input_buffer``."""
-        return self._inputs.get(width, height)
-
     def run(self, batch: Sequence[FrameJob]) -> list[FrameResult | None]:
         """Draws each frame; about half a millisecond for 512x512 on one core."""
         return [self._draw(job) for job in batch]
@@ -91,12 +71,9 @@ class EdgeStyle:
         stream.style = _style_of(params)
         stream.params = params
 
-    def release(self, state: StreamState) -> None:
-        """There is nothing to release."""
-
     def unload(self) -> None:
         """Forgets the buffers."""
-        self._inputs.clear()
+        super().unload()
         self._outputs.clear()
 
     def _draw(self, job: FrameJob) -> FrameResult:

@@ -77,7 +77,7 @@ class Directed(Passthrough):
         self._direction = direction
         old = self.spec
         self.spec = PipelineSpec(old.device, old.dtype, old.value_range, direction.max_batch)
-        self._buffers = InputBuffers(self.spec)
+        self._inputs = InputBuffers(self.spec)
         self._in_flight: deque[FrameResult] = deque()
 
     def is_dynamic(self, old: BaseParams, new: BaseParams) -> bool:
