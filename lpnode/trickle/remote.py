@@ -131,8 +131,7 @@ class RemotePublisher:
         trace: TracebackType | None,
     ) -> None:
         if error is None:
-            for segment in (*self._open, *([self._ready] if self._ready else [])):
-                await segment._end()
+            await self._end_all()
         await self._tasks.__aexit__(kind, error, trace)
 
     async def begin(self) -> RemoteSegment:
@@ -166,6 +165,9 @@ class RemotePublisher:
     async def close(self) -> None:
         """Deletes the channel, then ends the open requests."""
         await self._delete(self._url)
+        await self._end_all()
+
+    async def _end_all(self) -> None:
         for segment in (*self._open, *([self._ready] if self._ready else [])):
             await segment._end()
 
