@@ -12,7 +12,6 @@ Source: payments.md section 2.8.
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from types import TracebackType
 from typing import NamedTuple, Self
 
 from lpnode.errors import ConfigError, InsufficientBalance
@@ -192,12 +191,7 @@ class BalanceHold:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.refund()
 
     def _end(self, fee_wei: Fraction) -> None:

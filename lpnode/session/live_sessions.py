@@ -4,7 +4,6 @@ import asyncio
 import logging
 import secrets
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 from lpnode.admission.admit import Admission
@@ -69,12 +68,7 @@ class Reservation:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._slot is not None:
             self._slot.release()
 
