@@ -1,13 +1,12 @@
 """Calldata, return data and logs as the deployed contracts have them (vectors ``abi``)."""
 
 import contextlib
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from payment_vectors import VECTORS, raw
 
 from lpnode.chain import bonding, controller, price_feed, rounds, service_registry, ticket_broker
 from lpnode.chain.abi import Event, Function
@@ -16,7 +15,6 @@ from lpnode.chain.ticket_broker import RedeemableTicket
 from lpnode.errors import ChainError, InvalidArgument
 from lpnode.protocol.ethereum import Address
 
-VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "payments.json").read_text())
 ABI = VECTORS["abi"]
 MODULES = (bonding, controller, price_feed, rounds, service_registry, ticket_broker)
 FUNCTIONS = {
@@ -34,22 +32,18 @@ EVENTS = {
 CALLDATA = {item["name"]: item for item in ABI["calldata"]}
 
 
-def unhex(text: str) -> bytes:
-    return bytes.fromhex(text.removeprefix("0x"))
-
-
 def redeemable(sender_nonce: int = 1, signature: str | None = None) -> RedeemableTicket:
     vector = CALLDATA["redeemWinningTicket"]
     ticket = vector["ticket"]
     return RedeemableTicket(
-        recipient=Address(unhex(ticket["recipient"])),
-        sender=Address(unhex(ticket["sender"])),
+        recipient=Address(raw(ticket["recipient"])),
+        sender=Address(raw(ticket["sender"])),
         face_value_wei=int(ticket["faceValue"]),
         win_prob=int(ticket["winProb"]),
         sender_nonce=sender_nonce,
-        recipient_rand_hash=unhex(ticket["recipientRandHash"]),
-        aux_data=unhex(ticket["auxData"]),
-        signature=unhex(signature or vector["sig"]),
+        recipient_rand_hash=raw(ticket["recipientRandHash"]),
+        aux_data=raw(ticket["auxData"]),
+        signature=raw(signature or vector["sig"]),
         recipient_rand=int(vector["recipientRand"]),
     )
 
@@ -80,11 +74,11 @@ def test_contract_ids(vector: dict[str, Any]) -> None:
 def test_default_addresses_are_the_known_deployments() -> None:
     known = VECTORS["contract_addresses"]
     arbitrum = known["arbitrum-one-mainnet"]
-    assert controller.CONTROLLERS[42161] == unhex(arbitrum["Controller"])
-    assert controller.CONTROLLERS[1] == unhex(known["mainnet (L1)"]["Controller"])
+    assert controller.CONTROLLERS[42161] == raw(arbitrum["Controller"])
+    assert controller.CONTROLLERS[1] == raw(known["mainnet (L1)"]["Controller"])
     registry = arbitrum["AIServiceRegistry (flag override)"]
-    assert unhex(registry) == controller.AI_SERVICE_REGISTRY
-    assert unhex(arbitrum["ETH/USD price feed (default flag)"]) == price_feed.DEFAULT_PRICE_FEED
+    assert raw(registry) == controller.AI_SERVICE_REGISTRY
+    assert raw(arbitrum["ETH/USD price feed (default flag)"]) == price_feed.DEFAULT_PRICE_FEED
 
 
 def test_calldata_that_redeems_a_ticket() -> None:
@@ -110,12 +104,12 @@ def test_calldata_that_redeems_several_tickets() -> None:
 )
 def test_calldata_with_addresses(name: str, function: Function, arguments: list[str]) -> None:
     ticket = CALLDATA["redeemWinningTicket"]["ticket"]
-    encoded = function.encode(*(unhex(ticket[argument]) for argument in arguments))
+    encoded = function.encode(*(raw(ticket[argument]) for argument in arguments))
     assert "0x" + encoded.hex() == CALLDATA[name]["calldata"]
 
 
 def test_other_calldata() -> None:
-    ticket_hash = unhex(CALLDATA["redeemWinningTicket"]["ticket_hash"])
+    ticket_hash = raw(CALLDATA["redeemWinningTicket"]["ticket_hash"])
     made = {
         "usedTickets": ticket_broker.USED_TICKETS.encode(ticket_hash),
         "getContract(TicketBroker)": controller.GET_CONTRACT.encode(
@@ -130,15 +124,15 @@ def test_other_calldata() -> None:
 
 def test_a_senders_funds_are_four_words() -> None:
     vector = CALLDATA["getSenderInfo"]
-    decoded = ticket_broker.GET_SENDER_INFO.decode(unhex(vector["return_example"]))
+    decoded = ticket_broker.GET_SENDER_INFO.decode(raw(vector["return_example"]))
     assert [str(value) for value in decoded] == list(vector["return_decoded"].values())
 
 
 def as_log(vector: dict[str, Any]) -> Log:
     return Log(
         address=Address(bytes(20)),
-        topics=tuple(map(unhex, vector["topics"])),
-        data=unhex(vector["data"]),
+        topics=tuple(map(raw, vector["topics"])),
+        data=raw(vector["data"]),
         block_number=1,
         block_hash=bytes(32),
         transaction_hash=bytes(32),

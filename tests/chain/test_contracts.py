@@ -1,16 +1,13 @@
 """The contracts that stand for the deployed ones have their ABI."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from evm import ETHER, FIRST_ROUND, CallFailed, Evm
 from evm_tools import compiled_contracts
+from payment_vectors import VECTORS
 
 from lpnode.protocol.keccak import keccak256
-
-VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "payments.json").read_text())
 
 
 def canonical(entry: dict[str, Any]) -> str:

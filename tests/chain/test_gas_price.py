@@ -1,20 +1,18 @@
 """What is offered for gas, within the operator's limits."""
 
-import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from chain.endpoint import Endpoint
 from evm import Evm
+from payment_vectors import VECTORS
 
 from lpnode.chain.eth import Eth
 from lpnode.chain.gas_price import Fees, GasPrice, GasPriceConfig, bump, effective_price
 from lpnode.chain.rpc import JsonRpc, RpcConfig
 from lpnode.errors import ConfigError, GasPriceTooHigh
 
-VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "payments.json").read_text())
 GWEI = 10**9
 
 

@@ -1,18 +1,16 @@
 """Tickets, their hashes and draws, on the published vectors."""
 
-import json
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import pytest
+from payment_vectors import TICKETS, VECTORS, params_of, raw
 
 from lpnode.errors import InvalidArgument
 from lpnode.payment.ticket import (
     MAX_WIN_PROB,
     SignedTicket,
     Ticket,
-    TicketParams,
     draw,
     expected_value,
     recipient_rand_hash,
@@ -20,42 +18,20 @@ from lpnode.payment.ticket import (
 from lpnode.protocol.ethereum import Address, Signature, is_signed_by, wrapped_digest
 from lpnode.protocol.keccak import keccak256
 
-VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "payments.json").read_text())
-
-
-def unhex(text: str) -> bytes:
-    return bytes.fromhex(text.removeprefix("0x"))
-
-
-def params_of(vector: dict[str, Any]) -> TicketParams:
-    return TicketParams(
-        recipient=Address(unhex(vector["recipient"])),
-        face_value_wei=int(vector["face_value"]),
-        win_prob=int(vector["win_prob"]),
-        recipient_rand_hash=unhex(vector["recipient_rand_hash"]),
-        seed=0,
-        expiration_block=0,
-        creation_round=int(vector["creation_round"]),
-        creation_round_block_hash=unhex(vector["creation_round_block_hash"]),
-    )
-
 
 def ticket_of(vector: dict[str, Any]) -> Ticket:
-    return Ticket(params_of(vector), Address(unhex(vector["sender"])), int(vector["sender_nonce"]))
-
-
-TICKETS = {vector["name"]: vector for vector in VECTORS["ticket_hash"]}
+    return Ticket(params_of(vector), Address(raw(vector["sender"])), int(vector["sender_nonce"]))
 
 
 @pytest.mark.parametrize("vector", VECTORS["keccak256"], ids=lambda v: v["input"][:12])
 def test_keccak_256_gives_the_published_digests(vector: dict[str, Any]) -> None:
-    assert keccak256(unhex(vector["input"])) == unhex(vector["digest"])
+    assert keccak256(raw(vector["input"])) == raw(vector["digest"])
 
 
 @pytest.mark.parametrize("vector", VECTORS["aux_data"])
 def test_aux_data_is_the_round_and_its_block_hash(vector: dict[str, Any]) -> None:
     ticket = params_of({**VECTORS["ticket_hash"][0], **vector})
-    assert ticket.aux_data == unhex(vector["aux_data"])
+    assert ticket.aux_data == raw(vector["aux_data"])
 
 
 @pytest.mark.parametrize("name", TICKETS)
@@ -64,16 +40,16 @@ def test_a_ticket_is_packed_and_hashed_as_the_contract_does(name: str) -> None:
     ticket = ticket_of(vector)
     preimage = ticket.params.preimage(ticket.sender, ticket.nonce)
     assert len(preimage) == vector["preimage_len"]
-    assert preimage == unhex(vector["preimage"])
-    assert ticket.hash == unhex(vector["hash"])
-    assert ticket.digest == unhex(vector["eip191_digest"])
+    assert preimage == raw(vector["preimage"])
+    assert ticket.hash == raw(vector["hash"])
+    assert ticket.digest == raw(vector["eip191_digest"])
 
 
 @pytest.mark.parametrize("vector", VECTORS["ticket_signatures"], ids=lambda v: v["ticket"])
 def test_a_signed_ticket_is_its_senders(vector: dict[str, Any]) -> None:
     ticket = ticket_of(TICKETS[vector["ticket"]])
-    signed = SignedTicket(ticket, Signature(unhex(vector["signature"])), bytes(32))
-    assert signed.is_signed_by_sender == (unhex(vector["recovered"]) == ticket.sender)
+    signed = SignedTicket(ticket, Signature(raw(vector["signature"])), bytes(32))
+    assert signed.is_signed_by_sender == (raw(vector["recovered"]) == ticket.sender)
 
 
 @pytest.mark.parametrize(
@@ -82,15 +58,15 @@ def test_a_signed_ticket_is_its_senders(vector: dict[str, Any]) -> None:
     ids=lambda case: case["name"],
 )
 def test_a_published_signature_of_a_hash_is_its_signers(case: dict[str, Any]) -> None:
-    sender = Address(unhex(case["expected_sender"]))
-    digest = wrapped_digest(unhex(case["message"]))
-    assert is_signed_by(sender, digest, unhex(case["signature"])) == case["accept"]
+    sender = Address(raw(case["expected_sender"]))
+    digest = wrapped_digest(raw(case["message"]))
+    assert is_signed_by(sender, digest, raw(case["signature"])) == case["accept"]
 
 
 @pytest.mark.parametrize("vector", VECTORS["winning"], ids=lambda v: v["name"])
 def test_a_ticket_wins_when_the_draw_is_below_its_probability(vector: dict[str, Any]) -> None:
     rand = int(vector["recipient_rand"]).to_bytes(32)
-    drawn = draw(unhex(vector["signature"]), rand)
+    drawn = draw(raw(vector["signature"]), rand)
     assert drawn == int(vector["draw"])
     assert (drawn < int(vector["win_prob"])) == vector["wins"]
 
@@ -105,7 +81,7 @@ def test_expected_value_is_an_exact_fraction(vector: dict[str, Any]) -> None:
 def test_a_recipient_rand_is_committed_to_by_its_hash() -> None:
     series = VECTORS["winning_series"][0]
     rand = int(series["recipient_rand"]).to_bytes(32)
-    assert recipient_rand_hash(rand) == unhex(series["recipient_rand_hash"])
+    assert recipient_rand_hash(rand) == raw(series["recipient_rand_hash"])
     with pytest.raises(InvalidArgument, match="32 bytes"):
         recipient_rand_hash(rand[1:])
 

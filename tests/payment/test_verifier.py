@@ -1,13 +1,12 @@
 """Whole payments verified natively, on the published vectors and their corruptions."""
 
 import base64
-import json
 from array import array
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from payment_vectors import TICKETS, VECTORS, params_of, raw
 
 from lpnode.errors import InvalidArgument, NotBuilt
 from lpnode.payment.signer_tables import SignerTablesConfig
@@ -21,7 +20,6 @@ from lpnode.payment.verifier import (
 from lpnode.protocol import lp_rpc_pb2 as pb
 from lpnode.protocol.ethereum import Address
 
-VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "payments.json").read_text())
 PATHS = ("portable", "avx2", "ifma")
 
 
@@ -43,34 +41,14 @@ def verifier(request: pytest.FixtureRequest) -> Iterator[TicketVerifier]:
     with verifier:
         # Once with a signature of each sender in the vectors, so that the tables are there.
         for vector in VECTORS["ticket_signatures"]:
-            verify_one(verifier, TICKETS[vector["ticket"]], unhex(vector["signature"]))
+            verify_one(verifier, TICKETS[vector["ticket"]], raw(vector["signature"]))
         verifier.tables.wait_until_built()
         assert bool(len(verifier.tables)) == (tables == "tables")
         yield verifier
 
 
-def unhex(text: str) -> bytes:
-    return bytes.fromhex(text.removeprefix("0x"))
-
-
-def params_of(vector: dict[str, Any]) -> TicketParams:
-    return TicketParams(
-        recipient=Address(unhex(vector["recipient"])),
-        face_value_wei=int(vector["face_value"]),
-        win_prob=int(vector["win_prob"]),
-        recipient_rand_hash=unhex(vector["recipient_rand_hash"]),
-        seed=0,
-        expiration_block=0,
-        creation_round=int(vector["creation_round"]),
-        creation_round_block_hash=unhex(vector["creation_round_block_hash"]),
-    )
-
-
-TICKETS = {vector["name"]: vector for vector in VECTORS["ticket_hash"]}
-
-
 def verify_one(verifier: TicketVerifier, ticket: dict[str, Any], signature: bytes) -> bool:
-    sender = Address(unhex(ticket["sender"]))
+    sender = Address(raw(ticket["sender"]))
     nonces = array("I", [int(ticket["sender_nonce"])])
     packed = packed_signatures([signature])
     return verifier.verify(sender, params_of(ticket), None, nonces, packed).is_valid(0)
@@ -82,7 +60,7 @@ def test_a_ticket_is_valid_for_its_signer_alone(
 ) -> None:
     ticket = TICKETS[vector["ticket"]]
     is_senders = vector["recovered"] == ticket["sender"]
-    assert verify_one(verifier, ticket, unhex(vector["signature"])) == is_senders
+    assert verify_one(verifier, ticket, raw(vector["signature"])) == is_senders
 
 
 @pytest.mark.parametrize(
@@ -96,15 +74,15 @@ def test_exactly_the_accepted_forms_are_valid(
     acceptance = VECTORS["signature_acceptance"]
     ticket = TICKETS[acceptance["ticket"]]
     assert ticket["sender"] == acceptance["expected_sender"]
-    assert verify_one(verifier, ticket, unhex(case["signature"])) == case["accept"]
+    assert verify_one(verifier, ticket, raw(case["signature"])) == case["accept"]
 
 
 @pytest.mark.parametrize("series", VECTORS["winning_series"], ids=lambda s: s["name"])
 def test_the_winners_of_a_series_win(verifier: TicketVerifier, series: dict[str, Any]) -> None:
     rand = int(series["recipient_rand"]).to_bytes(32)
     nonces = array("I", [ticket["nonce"] for ticket in series["tickets"]])
-    signatures = packed_signatures(unhex(ticket["signature"]) for ticket in series["tickets"])
-    sender = Address(unhex(series["sender"]))
+    signatures = packed_signatures(raw(ticket["signature"]) for ticket in series["tickets"])
+    sender = Address(raw(series["sender"]))
     verdicts = verifier.verify(sender, params_of(series), rand, nonces, signatures)
     assert verdicts.invalid == []
     assert [nonces[index] for index in verdicts.winners] == series["winners"]
