@@ -23,6 +23,7 @@ from lpnode.edge.grpc.server import Reply
 from lpnode.edge.http2 import frames
 from lpnode.edge.http2.allowance import Allowance
 from lpnode.edge.http2.exchanges import Application, Exchanges
+from lpnode.edge.http2.frame_reader import FrameReader
 from lpnode.edge.http2.frames import ConnectionFault, ErrorCode, StreamFault
 from lpnode.edge.http2.head import HeadReader
 from lpnode.edge.http2.hpack import FIELD_OVERHEAD
@@ -83,9 +84,7 @@ class Http2Connection(asyncio.Protocol):
         self._clock = clock
         self._heads = HeadReader(config.header_list_bytes)
         self._last_id = 0
-        self._buffer = bytearray()
-        self._need = len(frames.PREFACE)
-        self._has_preface = False
+        self._reader = FrameReader(config.max_frame_bytes, self._on_frame)
         self._waiting_since: float | None = None
         self._block: bytearray | None = None
         self._block_stream = 0
@@ -98,7 +97,7 @@ class Http2Connection(asyncio.Protocol):
         self._sender: Sender
         self._exchanges: Exchanges
         self.idle_since: float | None = clock()
-        self._on_frame = (
+        self._by_kind = (
             self._on_data,
             self._on_headers,
             self._on_priority,
@@ -146,25 +145,17 @@ class Http2Connection(asyncio.Protocol):
         """Takes bytes as they come; everything they cause goes out in one write."""
         if self._is_closing:
             return
-        buffer = self._buffer
-        if buffer:
-            buffer += data
-            if len(buffer) < self._need:
-                return
-            data = bytes(buffer)
-            buffer.clear()
         self._sender.hold()
         try:
-            used = self._parse(data)
+            if not self._reader.feed(data):
+                return
         except ConnectionFault as fault:
             self._close(fault.code, str(fault))
             return
         finally:
             self._sender.release()
-        if used < len(data):
-            buffer += data[used:]
         if self._block is None:
-            self._waiting_since = self._clock() if buffer else None
+            self._waiting_since = self._clock() if self._reader.is_inside_frame else None
         elif self._waiting_since is None:
             # A header block is timed as a whole, however its frames drip in.
             self._waiting_since = self._clock()
@@ -208,45 +199,17 @@ class Http2Connection(asyncio.Protocol):
 
     # Frames.
 
-    def _parse(self, data: bytes) -> int:
-        pos = 0
-        end = len(data)
-        if not self._has_preface:
-            size = len(frames.PREFACE)
-            if data[:size] != frames.PREFACE[:end]:
-                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "not an HTTP/2 preface")
-            if end < size:
-                self._need = size
-                return 0
-            self._has_preface = True
-            pos = size
-        unpack = frames.FRAME_HEAD.unpack_from
-        max_frame = self._config.max_frame_bytes
-        while not self._is_closing:
-            if end - pos < frames.FRAME_HEAD_BYTES:
-                self._need = frames.FRAME_HEAD_BYTES
-                break
-            high, low, kind, flags, stream_id = unpack(data, pos)
-            length = high << 8 | low
-            if length > max_frame:
-                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"frame of {length} bytes")
-            start = pos + frames.FRAME_HEAD_BYTES
-            stop = start + length
-            if stop > end:
-                self._need = stop - pos
-                break
-            pos = stop
-            if self._block is not None and kind != frames.CONTINUATION:
-                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "frame inside a header block")
-            try:
-                if kind <= frames.CONTINUATION:
-                    self._on_frame[kind](flags, stream_id & 0x7FFFFFFF, data[start:stop])
-                else:
-                    self._allowance.spend(1)
-            except StreamFault as fault:
-                self._allowance.spend(10)
-                self._exchanges.reset(fault.stream_id, fault.code)
-        return pos
+    def _on_frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+        if self._block is not None and kind != frames.CONTINUATION:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "frame inside a header block")
+        try:
+            if kind <= frames.CONTINUATION:
+                self._by_kind[kind](flags, stream_id, payload)
+            else:
+                self._allowance.spend(1)
+        except StreamFault as fault:
+            self._allowance.spend(10)
+            self._exchanges.reset(fault.stream_id, fault.code)
 
     def _on_data(self, flags: int, stream_id: int, payload: bytes) -> None:
         exchanges = self._exchanges
@@ -267,7 +230,7 @@ class Http2Connection(asyncio.Protocol):
             exchanges.refund_connection(size)
             raise StreamFault(stream_id, ErrorCode.FLOW_CONTROL_ERROR, "stream window overrun")
         if flags & frames.PADDED:
-            payload = _without_padding(payload)
+            payload = frames.without_padding(payload)
             exchanges.refund(stream, size - len(payload))
         has_ended = bool(flags & frames.END_STREAM)
         if payload:
@@ -281,7 +244,7 @@ class Http2Connection(asyncio.Protocol):
         if stream_id % 2 == 0:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"HEADERS on stream {stream_id}")
         if flags & frames.PADDED:
-            payload = _without_padding(payload)
+            payload = frames.without_padding(payload)
         if flags & frames.PRIORITISED:
             if len(payload) < 5:
                 raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "HEADERS without its priority")
@@ -410,6 +373,7 @@ class Http2Connection(asyncio.Protocol):
             return
         logger.debug("closing %s: %s", self._peer, text)
         self._is_closing = True
+        self._reader.stop()
         self._sender.write(frames.go_away(self._last_id, code, text))
         self._sender.release()
         self._sender.fail()
@@ -426,9 +390,3 @@ class Http2Connection(asyncio.Protocol):
             self.idle_since = self._clock()
             if self._is_draining:
                 self._close(ErrorCode.NO_ERROR)
-
-
-def _without_padding(payload: bytes) -> bytes:
-    if not payload or payload[0] >= len(payload):
-        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "padding longer than its frame")
-    return payload[1 : len(payload) - payload[0]]

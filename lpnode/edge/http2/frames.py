@@ -106,6 +106,13 @@ def parse_settings(payload: bytes) -> list[tuple[int, int]]:
     return list(_SETTING.iter_unpack(payload))
 
 
+def without_padding(payload: bytes) -> bytes:
+    """What a padded frame's payload holds. Raises: ConnectionFault."""
+    if not payload or payload[0] >= len(payload):
+        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "padding longer than its frame")
+    return payload[1 : len(payload) - payload[0]]
+
+
 def header_frames(stream_id: int, block: bytes, max_frame: int, *, end_stream: bool) -> bytes:
     """HEADERS, and CONTINUATION frames where the block needs them."""
     flags = END_STREAM if end_stream else 0
