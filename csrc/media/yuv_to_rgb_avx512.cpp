@@ -27,16 +27,16 @@ struct Avx512 {
     return _mm512_max_epi16(_mm512_min_epi16(a, highest), lowest);
   }
 
-  static __mmask32 first(int count) { return (1u << count) - 1; }
+  static __mmask32 mask_of(int count) { return (1u << count) - 1; }
   static Words load_bytes(const uint8_t* at) {
     return _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
   }
   static Words load_bytes(const uint8_t* at, int count) {
-    return _mm512_cvtepu8_epi16(_mm256_maskz_loadu_epi8(first(count), at));
+    return _mm512_cvtepu8_epi16(_mm256_maskz_loadu_epi8(mask_of(count), at));
   }
   static Words load_pairs(const uint8_t* at) { return _mm512_loadu_si512(at); }
   static Words load_pairs(const uint8_t* at, int count) {
-    return _mm512_maskz_loadu_epi16(first(count), at);
+    return _mm512_maskz_loadu_epi16(mask_of(count), at);
   }
   static Words low_bytes(Words a) { return _mm512_and_si512(a, _mm512_set1_epi16(0xff)); }
   static Words high_bytes(Words a) { return _mm512_srli_epi16(a, 8); }
