@@ -3,9 +3,11 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -15,12 +17,15 @@ from lpnode.admission.admit import Admitter, AdmitterConfig
 from lpnode.admission.ai_models import ModelEntry, load_ai_models, slots_of
 from lpnode.admission.auth_token import AuthTokens, load_secret
 from lpnode.admission.auth_webhook import AuthWebhook, AuthWebhookConfig
+from lpnode.admission.paid_quote import PaidQuote
 from lpnode.admission.quote import Quote, QuoteConfig
+from lpnode.admission.till import Till
 from lpnode.config.node_config import NodeConfig
 from lpnode.edge.certificate import CertificateFiles, ensure_certificate, server_context
 from lpnode.edge.grpc.orchestrator import Orchestrator
 from lpnode.edge.http.live import LiveEndpoint
 from lpnode.edge.http.operator import Operator, OperatorConfig, OperatorState, health_routes
+from lpnode.edge.http.payment import PaymentEndpoint
 from lpnode.edge.listener import Listener, ListenerConfig
 from lpnode.edge.routes import ANY, Route, Router
 from lpnode.edge.trickle import TrickleConnection, TrickleRoutes
@@ -28,6 +33,7 @@ from lpnode.errors import ConfigError, DeviceError, first_cause
 from lpnode.gateway.availability import check_availability
 from lpnode.log import set_verbosity
 from lpnode.metrics import Metrics
+from lpnode.onchain import OnChain
 from lpnode.pipeline.catalog import Catalog, built_in
 from lpnode.protocol.capability import LIVE_VIDEO_TO_VIDEO, pipeline_of
 from lpnode.protocol.ethereum import ZERO_ADDRESS, checksum_text
@@ -43,12 +49,14 @@ _log = logging.getLogger(__name__)
 
 _CLOSE_S = 2.0
 
+T = TypeVar("T")
+
 
 class Node:
     """One orchestrator node. ``run`` serves until ``stop``; ``ready`` is set once it serves.
 
     Shutdown: the offer is withdrawn, running sessions go on to the drain deadline, then channels,
-    listeners and models end in that order.
+    listeners and models end in that order, and at last the payment store.
     """
 
     def __init__(self, config: NodeConfig) -> None:
@@ -60,6 +68,7 @@ class Node:
         self.ready = asyncio.Event()
         self._stopping = asyncio.Event()
         self._hurrying = asyncio.Event()
+        self.on_chain: OnChain | None = None
         self._models = load_ai_models(config.ai_models) if config.service_uri else ()
         catalog = built_in()
         _check_models(self._models, catalog)
@@ -126,28 +135,49 @@ class Node:
             raise first_cause(problems) from None
 
     async def _run(self) -> None:
-        await self.listener.bind()
-        try:
-            await self.operator.bind()
-        except ConfigError:
-            await self.listener.drain(0)
-            raise
-        gpus = await asyncio.to_thread(_gpus)
+        async with AsyncExitStack() as resources:
+            if self.config.chain is not None:
+                opened = OnChain.opened(self.config.chain, self.config, self._models)
+                self.on_chain = await self._unless_stopped(resources.enter_async_context(opened))
+                if self.on_chain is None:
+                    return
+            await self.listener.bind()
+            try:
+                await self.operator.bind()
+            except ConfigError:
+                await self.listener.drain(0)
+                raise
+            http = await resources.enter_async_context(aiohttp.ClientSession())
+            await self._serve(http)
+
+    async def _serve(self, http: aiohttp.ClientSession) -> None:
+        on_chain = self.on_chain
         quote = Quote(
-            QuoteConfig(service_uri=self.service_uri, nodes=self.config.nodes),
+            QuoteConfig(
+                service_uri=self.service_uri,
+                nodes=self.config.nodes,
+                address=ZERO_ADDRESS if on_chain is None else on_chain.connection.signer.address,
+            ),
             models=self._models,
             capacity=self.capacity,
             tokens=self._tokens,
-            gpus=gpus,
+            gpus=await asyncio.to_thread(_gpus),
         )
-        async with aiohttp.ClientSession() as http, asyncio.TaskGroup() as tasks:
-            orchestrator = self._orchestrator(quote, http)
-            router = Router(self._routes(quote))
+        till = None
+        if on_chain is not None:
+            prices = on_chain.tariff.prices
+            paid_quote = PaidQuote(quote, prices, on_chain.payments.recipient)
+            till = Till(on_chain.payments, prices, paid_quote)
+        async with asyncio.TaskGroup() as tasks:
+            orchestrator = self._orchestrator(quote if till is None else till.quote, http)
+            router = Router(self._routes(quote, till))
             until_drained = [
                 tasks.create_task(self.channels.run(), name="trickle sweep"),
                 tasks.create_task(self.host.run(), name="model host"),
                 tasks.create_task(self.sessions.run(), name="live sessions"),
             ]
+            if on_chain is not None:
+                until_drained.append(tasks.create_task(on_chain.run(), name="paid side"))
             tasks.create_task(self.operator.run(), name="operator port")
             tasks.create_task(self.listener.run(router, orchestrator.methods()), name="listener")
             starting = tasks.create_task(self._start(), name="start")
@@ -156,6 +186,18 @@ class Node:
             await self._drain()
             for task in until_drained:
                 task.cancel()
+
+    async def _unless_stopped(self, opening: Coroutine[Any, Any, T]) -> T | None:
+        """Waits for ``opening``, which may take as long as a chain needs to answer; None when the
+        node is told to stop meanwhile."""
+        async with asyncio.TaskGroup() as tasks:
+            opened = tasks.create_task(opening, name="open the chain")
+            stopped = tasks.create_task(self._stopping.wait(), name="stop")
+            await asyncio.wait((opened, stopped), return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+            if not opened.done():
+                opened.cancel()
+        return None if opened.cancelled() else opened.result()
 
     async def _start(self) -> None:
         """Loading models may take minutes, which a node that is told to stop does not wait for."""
@@ -181,25 +223,31 @@ class Node:
         await self._hurrying.wait()
         await self.sessions.drain(0)
 
-    def _orchestrator(self, quote: Quote, http: aiohttp.ClientSession) -> Orchestrator:
+    def _orchestrator(self, quote: Quote | PaidQuote, http: aiohttp.ClientSession) -> Orchestrator:
         url = self.config.auth_webhook_url
         return Orchestrator(
             quote=quote,
             capacity=self.capacity,
             tokens=self._tokens,
+            signer=None if self.on_chain is None else self.on_chain.connection.signer,
             webhook=AuthWebhook(AuthWebhookConfig(url=url), http) if url else None,
         )
 
-    def _routes(self, quote: Quote) -> list[Route]:
+    def _routes(self, quote: Quote, till: Till | None) -> list[Route]:
         """The public port, but for gRPC and what the trickle data plane answers itself."""
         base = self.channels.config.base_path
         admitter = Admitter(
-            AdmitterConfig(), tokens=self._tokens, capabilities=lambda: quote.capabilities
+            AdmitterConfig(verify_signatures=till is not None),
+            tokens=self._tokens,
+            capabilities=lambda: quote.capabilities,
         )
-        live = LiveEndpoint(self.sessions, admitter, channels_url=self.service_uri + base)
+        live = LiveEndpoint(
+            self.sessions, admitter, channels_url=self.service_uri + base, till=till
+        )
         return [
             *health_routes(),
             *live.routes(),
+            *PaymentEndpoint(admitter, quote, till).routes(),
             Route(
                 path=f"{base}*",
                 methods=ANY,
@@ -213,10 +261,15 @@ class Node:
             version=__version__,
             sessions=lambda: [asdict(status) for status in self.sessions.snapshot()],
             metrics=self.metrics.exposition,
-            base_prices=dict,
+            base_prices=lambda: self.on_chain.tariff.base_prices() if self.on_chain else {},
+            set_base_price=self._set_base_price if self.config.chain else None,
             log_level=lambda: self.config.log.verbosity,
             set_log_level=set_verbosity,
         )
+
+    def _set_base_price(self, sender: str, price: str, pixels: str, currency: str) -> None:
+        assert self.on_chain is not None  # the operator's port is served with it
+        self.on_chain.tariff.set_base_price(sender, price, pixels, currency)
 
     def _model_changed(self, status: ModelStatus) -> None:
         """Takes a model that was given up off the offer, and puts it back when it has recovered."""

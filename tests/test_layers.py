@@ -15,6 +15,7 @@ LAYERS: list[set[str]] = [
     {"cli"},
     {"command"},
     {"node"},
+    {"onchain"},
     {"config"},
     {"edge", "gateway"},
     {"session"},

@@ -8,7 +8,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from lpnode.admission.price import PriceBook, to_fixed, to_price_info
-from lpnode.admission.quote import Quote, QuoteConfig
+from lpnode.admission.quote import Quote, QuoteConfig, echoed
 from lpnode.payment.issued import to_message
 from lpnode.payment.params import PARAMS_LIFETIME_BLOCKS
 from lpnode.payment.recipient import Recipient
@@ -104,7 +104,7 @@ class PaidQuote:
             is_full=demand is None,
             terms=pb.OrchestratorInfo(ticket_params=to_message(params), price_info=price),
             model_prices=self._prices.book.model_prices(sender) if demand is None else None,
-            token=None if token is None else _bare(token).SerializeToString(),
+            token=None if token is None else echoed(token),
         )
 
 
@@ -115,11 +115,6 @@ def _lowest(book: PriceBook, sender: Address, demand: pb.Capabilities) -> Fracti
 
 def _ratio(price: pb.PriceInfo) -> Fraction:
     return Fraction(price.pricePerUnit, price.pixelsPerUnit)
-
-
-def _bare(token: pb.AuthToken) -> pb.AuthToken:
-    """Without whatever else a peer put into it."""
-    return pb.AuthToken(token=token.token, session_id=token.session_id, expiration=token.expiration)
 
 
 def _demand(key: ModelKey) -> pb.Capabilities:

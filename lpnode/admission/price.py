@@ -55,6 +55,11 @@ def parse_price_per_unit(text: str) -> Amount:
     return Amount(Fraction(match[1]), match[2] or "")
 
 
+def needs_feed(currency: str) -> bool:
+    """Whether amounts in ``currency`` are converted at a rate that changes."""
+    return currency.upper() not in ("", "WEI", "ETH")
+
+
 def to_wei(amount: Amount, feed: PriceFeed | None = None) -> Fraction:
     """Converts to wei, exactly.
 
@@ -84,6 +89,11 @@ def to_fixed(price: Fraction) -> Fraction:
     return Fraction(int(price * _FIXED), _FIXED)
 
 
+def is_cut_to_nothing(price: Fraction) -> bool:
+    """Whether a price that is not 0 becomes 0 where it is cut to thousandths."""
+    return price > 0 and not to_fixed(price)
+
+
 def with_overhead(price: Fraction, tx_cost_multiplier: Fraction) -> Fraction:
     """Adds the share of a ticket that redeeming costs, and cuts to thousandths.
 
@@ -96,14 +106,21 @@ def with_overhead(price: Fraction, tx_cost_multiplier: Fraction) -> Fraction:
 def to_price_info(price: Fraction, key: ModelKey | None = None) -> pb.PriceInfo:
     """Returns the message with the reduced fraction, or the whole wei where int64 is too small.
 
-    The reference floors the prices per model; consumers divide the two fields either way.
+    The reference floors the prices per model; consumers divide the two fields either way. Below a
+    wei, where flooring would make work free, the nearest fraction that fits is taken instead.
     """
     if price.numerator > _MAX_INT64 or price.denominator > _MAX_INT64:
-        price = Fraction(min(price.numerator // price.denominator, _MAX_INT64))
+        whole = min(price.numerator // price.denominator, _MAX_INT64)
+        price = Fraction(whole) if whole else _nearest(price)
     info = pb.PriceInfo(pricePerUnit=price.numerator, pixelsPerUnit=price.denominator)
     if key is not None:
         info.capability, info.constraint = key
     return info
+
+
+def _nearest(price: Fraction) -> Fraction:
+    """The nearest fraction of int64 to a price below 1 that is not 0; never 0."""
+    return price.limit_denominator(_MAX_INT64) or Fraction(1, _MAX_INT64)
 
 
 def _no_overhead(_: Address) -> Fraction:
@@ -206,7 +223,7 @@ def price_models(
                 f"'{entry.pipeline}': give the entry a price_per_unit, or set -pricePerUnit"
             )
         price = to_wei(amount, feed) / (entry.pixels_per_unit or base_pixels)
-        if price and not to_fixed(price):
+        if is_cut_to_nothing(price):
             _log.warning(
                 "the price of model %s in pipeline %s is %s wei per unit; "
                 "below 0.001 it is advertised as 0 unless -autoAdjustPrice=false",

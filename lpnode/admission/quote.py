@@ -217,3 +217,10 @@ class Quote:
         model.runnerVersion = self.config.runner_version
         if key.capability == LIVE_VIDEO_TO_VIDEO:
             model.capacityInUse = self._capacity.in_use(key)
+
+
+def echoed(token: pb.AuthToken) -> bytes:
+    """Serialises a token that a peer sent, without whatever else it put into it."""
+    return pb.AuthToken(
+        token=token.token, session_id=token.session_id, expiration=token.expiration
+    ).SerializeToString()

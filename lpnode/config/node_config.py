@@ -10,9 +10,16 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
+from lpnode.admission.ai_models import load_ai_models
+from lpnode.admission.price import parse_price_per_unit
+from lpnode.admission.tariff import BasePrice, TariffConfig, parse_gateway_prices, parse_pixels
+from lpnode.chain.connection import ChainConfig
+from lpnode.config.chain_config import OFF_CHAIN, chain_config, ticket_config
 from lpnode.config.settings import Settings
 from lpnode.errors import ConfigError
 from lpnode.log import LogConfig
+from lpnode.payment.meter import MeterConfig
+from lpnode.payment.params import PricingConfig
 from lpnode.protocol.service_uri import DEFAULT_PORT, check_service_uri
 from lpnode.trickle.channels import TrickleConfig
 
@@ -60,7 +67,12 @@ class NodeConfig:
     operator: Address = field(
         default_factory=lambda: Address(host="127.0.0.1", port=DEFAULT_OPERATOR_PORT)
     )
-    network: str = "offchain"
+    network: str = OFF_CHAIN
+    chain: ChainConfig | None = None
+    """None off-chain, where nobody pays; never because a chain cannot be reached."""
+    tariff: TariffConfig = field(default_factory=TariffConfig)
+    tickets: PricingConfig = field(default_factory=PricingConfig)
+    meter: MeterConfig = field(default_factory=MeterConfig)
     data_dir: Path = field(default_factory=lambda: Path("~/.lpData/offchain").expanduser())
     certificate_path: Path | None = None
     """The operator's own certificate chain; None: self-signed, kept in the data directory."""
@@ -84,8 +96,8 @@ class NodeConfig:
     log: LogConfig = field(default_factory=LogConfig)
 
     def __post_init__(self) -> None:
-        if self.network != "offchain":
-            raise ConfigError(f"-network {self.network!r} is not available yet; accepted: offchain")
+        if (self.chain is None) != (self.network == OFF_CHAIN):
+            raise ConfigError(f"-network {self.network!r} and the settings of the chain disagree")
         if self.service_uri:
             check_service_uri(self.service_uri)
         elif not self.nodes:
@@ -100,6 +112,11 @@ class NodeConfig:
             )
         if self.drain_deadline_s < 0:
             raise ConfigError(f"-drainTimeout must not be negative, got {self.drain_deadline_s} s")
+
+    @property
+    def payment_store(self) -> Path:
+        """Where everything that is worth money is kept."""
+        return self.data_dir / "payments.db"
 
 
 def node_config(settings: Settings) -> NodeConfig:
@@ -120,7 +137,9 @@ def node_config(settings: Settings) -> NodeConfig:
     if advertised is None:
         advertised = f"{'https' if is_tls else 'http'}://{_outgoing_host()}:{listen.port}"
     network = settings.text("network")
-    data_dir = settings.text("dataDir") or f"~/.lpData/{network}"
+    data_dir = data_directory(settings)
+    tariff = _tariff(settings)
+    models = load_ai_models(settings.text("aiModels")) if network != OFF_CHAIN else ()
     sessions = settings.text("maxSessions")
     if sessions != "auto" and not sessions.isdecimal():
         raise ConfigError(
@@ -136,7 +155,11 @@ def node_config(settings: Settings) -> NodeConfig:
             default_port=DEFAULT_OPERATOR_PORT,
         ),
         network=network,
-        data_dir=Path(data_dir).expanduser(),
+        chain=chain_config(settings, data_dir, needs_rate=tariff.needs_rate(models)),
+        tariff=tariff,
+        tickets=ticket_config(settings),
+        meter=MeterConfig(interval_s=settings.seconds("livePaymentInterval")),
+        data_dir=data_dir,
         certificate_path=_path(settings.text("certFile")),
         key_path=_path(settings.text("keyFile")),
         nodes=tuple(_node_uris(settings.text("nodes"))),
@@ -153,6 +176,21 @@ def node_config(settings: Settings) -> NodeConfig:
         drain_deadline_s=settings.seconds("drainTimeout"),
         log=LogConfig(verbosity=settings.integer("v"), is_json=settings.boolean("logJson")),
     )
+
+
+def data_directory(settings: Settings) -> Path:
+    """Where keys and state are kept: ``-dataDir``, else one for each network."""
+    text = settings.text("dataDir") or f"~/.lpData/{settings.text('network')}"
+    return Path(text).expanduser()
+
+
+def _tariff(settings: Settings) -> TariffConfig:
+    base = parse_gateway_prices(settings.text("pricePerGateway"))
+    price = settings.text("pricePerUnit")
+    if price:
+        pixels = parse_pixels(settings.text("pixelsPerUnit"))
+        base[None] = BasePrice(parse_price_per_unit(price), pixels)
+    return TariffConfig(base=base, is_adjusted=settings.boolean("autoAdjustPrice"))
 
 
 def _split_listener(text: str) -> tuple[str, bool]:

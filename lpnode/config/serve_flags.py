@@ -5,6 +5,7 @@ Source: discovery.md section 8. Names marked unused are accepted with a warning.
 
 import textwrap
 
+from lpnode.config.chain_flags import CHAIN_FLAGS, PRICE_FLAGS
 from lpnode.config.settings import Flag, Kind
 
 _TEXT, _BOOL, _INT, _DURATION = Kind.TEXT, Kind.BOOL, Kind.INT, Kind.DURATION
@@ -60,7 +61,14 @@ _NETWORK = [
     _used(
         "Network", "startupAvailabilityCheck", _BOOL, "true", "ping the service address at start"
     ),
-    _used("Network", "network", _TEXT, "offchain", "offchain is the only one so far"),
+    _used(
+        "Network",
+        "network",
+        _TEXT,
+        "offchain",
+        "offchain: nothing is paid; arbitrum-one-mainnet or mainnet; any other name goes with "
+        "-ethController",
+    ),
 ]
 
 _NODE = [
@@ -103,9 +111,7 @@ _UNUSED = [
     _unused("aiRunnerContainersPerGPU", _INT, "1"),
     _unused("aiMinRunnerVersion", _TEXT, "[]"),
     _unused("aiProcessingRetryTimeout", _DURATION, "2s"),
-    _unused("aiServiceRegistry", _BOOL, "false"),
     _unused("aiServerless", _BOOL, "false"),
-    _unused("livePaymentInterval", _DURATION, "5s"),
     _unused("liveAITrickleHostForRunner", _TEXT, ""),
     _unused("liveOutSegmentTimeout", _DURATION, "0s"),
     _unused("liveAICapReportInterval", _DURATION, "25m"),
@@ -115,31 +121,9 @@ _UNUSED = [
     _unused("liveRunnerProxyUrl", _TEXT, ""),
     _unused("orchMinLivepeerVersion", _TEXT, ""),
     _unused("aiModelsDir", _TEXT, ""),
-    _unused("pricePerUnit", _TEXT, "0"),
-    _unused("pixelsPerUnit", _TEXT, "1"),
-    _unused("pricePerGateway", _TEXT, "", "pricePerBroadcaster"),
-    _unused("autoAdjustPrice", _BOOL, "true"),
     _unused("metricsPerStream", _BOOL, "false"),
-    _unused("priceFeedAddr", _TEXT, ""),
-    _unused("ticketEV", _TEXT, "8000000000"),
-    _unused("maxFaceValue", _TEXT, "0"),
-    _unused("ethUrl", _TEXT, "", is_secret=True),
-    _unused("ethAcctAddr", _TEXT, ""),
-    _unused("ethPassword", _TEXT, "", is_secret=True),
-    _unused("ethKeystorePath", _TEXT, ""),
-    _unused("ethOrchAddr", _TEXT, ""),
-    _unused("ethController", _TEXT, ""),
-    _unused("maxGasPrice", _TEXT, "0"),
-    _unused("minGasPrice", _TEXT, ""),
-    _unused("gasLimit", _TEXT, "0"),
-    _unused("transactionTimeout", _DURATION, "5m"),
-    _unused("maxTransactionReplacements", _INT, "1"),
-    _unused("blockPollingInterval", _INT, "5"),
     _unused("redeemer", _BOOL, "false"),
     _unused("redeemerAddr", _TEXT, ""),
-    _unused("reward", _BOOL, "false"),
-    _unused("initializeRound", _BOOL, "false"),
-    _unused("initializeRoundMaxDelay", _DURATION, "30s"),
     _unused("metricsClientIP", _BOOL, "false"),
     _unused("metadataQueueUri", _TEXT, "", is_secret=True),
     _unused("metadataAmqpExchange", _TEXT, "lp_golivepeer_metadata"),
@@ -151,7 +135,15 @@ _UNUSED = [
     _unused("objectStore", _TEXT, "", is_secret=True),
 ]
 
-SERVE_FLAGS: tuple[Flag, ...] = (*_NETWORK, *_NODE, *_AI, *_MONITORING, *_UNUSED)
+SERVE_FLAGS: tuple[Flag, ...] = (
+    *_NETWORK,
+    *_NODE,
+    *_AI,
+    *PRICE_FLAGS,
+    *CHAIN_FLAGS,
+    *_MONITORING,
+    *_UNUSED,
+)
 """In the order in which ``lpnode serve --help`` shows them."""
 
 
@@ -170,8 +162,6 @@ def flags_help(flags: tuple[Flag, ...] = SERVE_FLAGS) -> str:
                     subsequent_indent=" " * 28,
                 )
     accepted = " ".join(flag.name for flag in flags if not flag.is_used)
-    lines.append(
-        "\nAccepted with a warning, because they have no effect here (yet; prices: off-chain):"
-    )
+    lines.append("\nAccepted with a warning, because they have no effect here (yet):")
     lines += textwrap.wrap(accepted, width=98, initial_indent="  ", subsequent_indent="  ")
     return "\n".join(lines)

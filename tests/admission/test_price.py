@@ -118,11 +118,14 @@ def test_a_model_price_keeps_the_fraction_that_the_reference_cuts_off(case: dict
     [
         (Fraction(2**63 - 1), (2**63 - 1, 1)),
         (Fraction(2**64, 3), (2**64 // 3, 1)),
-        (Fraction(1, 2**64), (0, 1)),
+        (Fraction(1, 2**64), (1, 2**63 - 1)),
+        (Fraction(2**62 + 1, 3 * 2**62), (3074457345618258603, 2**63 - 1)),
         (Fraction(2**80), (2**63 - 1, 1)),
     ],
 )
-def test_a_price_beyond_int64_becomes_whole_wei(price: Fraction, expected: tuple[int, int]) -> None:
+def test_a_price_beyond_int64_becomes_whole_wei_and_never_nothing(
+    price: Fraction, expected: tuple[int, int]
+) -> None:
     info = to_price_info(price)
     assert (info.pricePerUnit, info.pixelsPerUnit) == expected
 

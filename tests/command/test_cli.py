@@ -51,7 +51,7 @@ def test_the_version_names_what_was_built(capsys: pytest.CaptureFixture[str]) ->
     ("words", "message"),
     [
         (["serve", "-serviceAdr", "h:1"], "did you mean -serviceAddr?"),
-        (["-orchestrator", "-network", "mainnet"], "accepted: offchain"),
+        (["-orchestrator", "-network", "mainnet"], "-network mainnet needs -ethUrl"),
         (["stream", "h:1", "--params", "{"], "--params: not JSON"),
         (["stream", "h:1", "--params", "[1]"], "--params: must be a JSON object"),
         (["stream", "h:1", "--update", "soon={}"], "must be SECONDS=JSON"),

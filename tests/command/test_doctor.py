@@ -80,7 +80,7 @@ def test_an_operator_port_open_to_all_is_noted(words: list[str]) -> None:
 def test_settings_that_cannot_be_used_are_a_verdict_too(words: list[str]) -> None:
     verdict = examined([*words, "-network", "mainnet"])["settings"]
     assert verdict.grade is Grade.MISSING
-    assert "accepted: offchain" in verdict.found
+    assert "-network mainnet needs -ethUrl" in verdict.found
 
 
 def test_the_exit_code_and_the_json_say_whether_something_is_missing(

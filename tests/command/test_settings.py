@@ -93,9 +93,10 @@ def test_durations_are_read_as_go_writes_them() -> None:
 
 
 def test_values_without_meaning_here_are_reported_and_secrets_masked() -> None:
-    settings = read("-orchSecret", "hunter2", "-v=2", LP_ETHPASSWORD="p")
-    assert sorted(settings.unused()) == ["-orchSecret", "LP_ETHPASSWORD"]
-    assert settings.masked() == {"orchSecret": "***", "v": "2", "ethPassword": "***"}
+    settings = read("-orchSecret", "hunter2", "-v=2", LP_ETHPASSWORD="p", LP_KAFKAPASSWORD="q")
+    assert sorted(settings.unused()) == ["-orchSecret", "LP_KAFKAPASSWORD"]
+    hidden = dict.fromkeys(("orchSecret", "ethPassword", "kafkaPassword"), "***")
+    assert settings.masked() == hidden | {"v": "2"}
 
 
 def test_the_service_address_gets_https_and_must_have_a_port() -> None:

@@ -1,7 +1,7 @@
 """``net.Orchestrator``: GetOrchestrator, Ping and EndTranscodingSession.
 
 Each method takes the bytes of one message and returns those of another. Nothing here waits,
-except for an authentication webhook when the operator configured one.
+except for an authentication webhook, what a price needs of the chain, and the signer of a ping.
 
 Source: discovery.md sections 2 and 3.
 """
@@ -18,11 +18,12 @@ from lpnode.admission.auth_webhook import AuthWebhook
 from lpnode.admission.gateway_signature import is_request_signed
 from lpnode.admission.paid_quote import PaidQuote
 from lpnode.admission.quote import Quote
+from lpnode.chain.signer import Signer
 from lpnode.edge.grpc.server import UnaryMethod
 from lpnode.errors import DiscoveryRefused, ProtocolError, TooLarge
 from lpnode.protocol import lp_rpc_pb2 as pb
 from lpnode.protocol.capability import LIVE_VIDEO_TO_VIDEO
-from lpnode.protocol.ethereum import SIGNATURE_BYTES, Account, Address, to_address
+from lpnode.protocol.ethereum import SIGNATURE_BYTES, Address, to_address
 from lpnode.schedule.capacity import Capacity, ModelKey
 
 # A gateway's request has a few hundred bytes; what is looked through on the event loop is bounded.
@@ -44,14 +45,14 @@ class Orchestrator:
         quote: Quote | PaidQuote,
         capacity: Capacity,
         tokens: AuthTokens,
-        account: Account | None = None,
+        signer: Signer | None = None,
         webhook: AuthWebhook | None = None,
     ) -> None:
-        """``account`` signs pings and makes signatures of requests count; None off-chain."""
+        """``signer`` signs pings and makes signatures of requests count; None off-chain."""
         self._quote = quote
         self._capacity = capacity
         self._tokens = tokens
-        self._account = account
+        self._signer = signer
         self._webhook = webhook
         self._is_full_always = not quote.config.service_uri
         # A request's signature covers the address alone, so its verdict never changes.
@@ -72,19 +73,19 @@ class Orchestrator:
         """
         message = _parse(pb.OrchestratorRequest, request)
         sender = to_address(message.address)
-        if self._account is not None and not self._is_sent_by(sender, message.sig):
+        if self._signer is not None and not self._is_sent_by(sender, message.sig):
             raise DiscoveryRefused(_BAD_SIGNATURE)
         # The reference refuses here when its transcoding sessions are used up. There are none.
         if self._webhook is not None:
             return self._authenticated(self._webhook, sender, message)
         return self._reply(sender, message)
 
-    def ping(self, request: bytes) -> bytes:
+    def ping(self, request: bytes) -> bytes | Awaitable[bytes]:
         """``PingPong`` → ``PingPong``: the value signed by our account, empty off-chain."""
         message = _parse(pb.PingPong, request)
-        if self._account is None:
+        if self._signer is None:
             return b""
-        return pb.PingPong(value=self._account.sign(message.value)).SerializeToString()
+        return _pong(self._signer, message.value)
 
     def end_transcoding_session(self, request: bytes) -> bytes:
         """Checks the token, expired or not. There is nothing to free on an AI node.
@@ -129,6 +130,10 @@ class Orchestrator:
             self._capacity.idle(ModelKey(LIVE_VIDEO_TO_VIDEO, model_id)) > 0
             for model_id in constraints[LIVE_VIDEO_TO_VIDEO].models
         )
+
+
+async def _pong(signer: Signer, value: bytes) -> bytes:
+    return pb.PingPong(value=await signer.sign_message(value)).SerializeToString()
 
 
 def _parse(kind: type[M], raw: bytes) -> M:

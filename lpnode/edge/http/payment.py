@@ -3,7 +3,7 @@
 import logging
 
 from lpnode.admission.admit import Admitter, Credentials
-from lpnode.admission.paid_quote import PaidQuote
+from lpnode.admission.quote import Quote, echoed
 from lpnode.admission.till import Till
 from lpnode.edge.exchange import Request, Response
 from lpnode.edge.routes import ANY, Route
@@ -16,12 +16,15 @@ _log = logging.getLogger(__name__)
 
 
 class PaymentEndpoint:
-    """Credits payments, and answers with new ticket parameters."""
+    """Credits payments, and answers with new ticket parameters.
 
-    def __init__(self, admitter: Admitter, till: Till, quote: PaidQuote) -> None:
+    ``till`` takes them; None off-chain, where there are neither payments nor parameters.
+    """
+
+    def __init__(self, admitter: Admitter, quote: Quote, till: Till | None) -> None:
         self._admitter = admitter
-        self._till = till
         self._quote = quote
+        self._till = till
 
     def routes(self) -> list[Route]:
         """The table's line for payments."""
@@ -32,23 +35,35 @@ class PaymentEndpoint:
         credentials = self._admitter.check(
             request.headers.get(PAYMENT_HEADER), request.headers.get(SEGMENT_HEADER)
         )
-        await self._till.credit(credentials)
-        # Whatever happens from here on, the payment is taken and must be acknowledged.
-        result = await self._new_terms(credentials)
+        if self._till is None:
+            result = self._free_terms(credentials)
+        else:
+            await self._till.credit(credentials)
+            # Whatever happens from here on, the payment is taken and must be acknowledged.
+            result = await _new_terms(self._till, credentials)
         return Response(
             200, [("Content-Type", "application/octet-stream")], result.SerializeToString()
         )
 
-    async def _new_terms(self, credentials: Credentials) -> pb.PaymentResult:
-        """Empty when there are none to be had: a gateway then goes on with those it has."""
+    def _free_terms(self, credentials: Credentials) -> pb.PaymentResult:
         segment = credentials.segment
-        try:
-            info = await self._quote.info(
-                credentials.admission.sender,
-                segment.capabilities if segment.HasField("capabilities") else None,
-                token=segment.auth_token,
-            )
-        except LpnodeError as error:
-            _log.warning("a payment is answered without new ticket parameters: %s", error)
-            return pb.PaymentResult()
+        info = self._quote.compose(
+            is_full=not segment.HasField("capabilities"),
+            token=echoed(segment.auth_token),
+        )
         return pb.PaymentResult(info=pb.OrchestratorInfo.FromString(info))
+
+
+async def _new_terms(till: Till, credentials: Credentials) -> pb.PaymentResult:
+    """Empty when there are none to be had: a gateway then goes on with those it has."""
+    segment = credentials.segment
+    try:
+        info = await till.quote.info(
+            credentials.admission.sender,
+            segment.capabilities if segment.HasField("capabilities") else None,
+            token=segment.auth_token,
+        )
+    except LpnodeError as error:
+        _log.warning("a payment is answered without new ticket parameters: %s", error)
+        return pb.PaymentResult()
+    return pb.PaymentResult(info=pb.OrchestratorInfo.FromString(info))

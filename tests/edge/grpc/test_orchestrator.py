@@ -1,5 +1,6 @@
 """What a gateway gets from GetOrchestrator, Ping and EndTranscodingSession, as bytes."""
 
+import asyncio
 import contextlib
 import json
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from lpnode.admission.ai_models import DEFAULT_AI_MODELS, ModelEntry, slots_of
 from lpnode.admission.auth_token import AuthTokens
 from lpnode.admission.quote import Quote, QuoteConfig
+from lpnode.chain.signer import LocalSigner
 from lpnode.edge.grpc.orchestrator import Orchestrator
 from lpnode.errors import DiscoveryRefused, ProtocolError, TooLarge
 from lpnode.protocol import lp_rpc_pb2 as pb
@@ -24,7 +26,7 @@ from lpnode.protocol.capability import (
     meets,
     to_bitstring,
 )
-from lpnode.protocol.ethereum import Account, parse_address
+from lpnode.protocol.ethereum import parse_address
 from lpnode.protocol.version import is_version_compatible
 from lpnode.schedule.capacity import Capacity, ModelKey
 from lpnode.schedule.hardware import Gpu
@@ -65,7 +67,7 @@ def make_node() -> MakeNode:
         *,
         models: tuple[ModelEntry, ...] = MODELS,
         uri: str = "https://127.0.0.1:8935",
-        account: Account | None = None,
+        signer: LocalSigner | None = None,
         **config: Any,
     ) -> Node:
         capacity = Capacity(slots_of(models))
@@ -77,7 +79,7 @@ def make_node() -> MakeNode:
             tokens=tokens,
             gpus=(GPU,),
         )
-        orchestrator = Orchestrator(quote=quote, capacity=capacity, tokens=tokens, account=account)
+        orchestrator = Orchestrator(quote=quote, capacity=capacity, tokens=tokens, signer=signer)
         return Node(capacity, tokens, quote, orchestrator)
 
     return make
@@ -264,15 +266,15 @@ def test_each_reply_has_a_token_of_its_own_session(node: Node) -> None:
 
 def test_an_on_chain_node_decides_signatures_as_listed(make_node: MakeNode) -> None:
     cases = VECTORS["orchestrator_request_signature"]
-    account = Account(bytes.fromhex(cases["valid"][0]["private_key"][2:]))
-    node = make_node(account=account, address=account.address)
+    signer = LocalSigner(bytes.fromhex(cases["valid"][0]["private_key"][2:]))
+    node = make_node(signer=signer, address=signer.address)
     for case in [*cases["valid"], *cases["invalid"]]:
         request = pb.OrchestratorRequest(
             address=parse_address(case["address"]), sig=bytes.fromhex(case["sig"][2:])
         )
         for _ in range(2):  # the verdict is remembered
             if case["valid"]:
-                assert node.ask(request).address == account.address
+                assert node.ask(request).address == signer.address
             else:
                 with pytest.raises(DiscoveryRefused) as refusal:
                     node.ask(request)
@@ -282,14 +284,17 @@ def test_an_on_chain_node_decides_signatures_as_listed(make_node: MakeNode) -> N
 
 
 @pytest.mark.parametrize("case", VECTORS["ping"])
-def test_a_ping_is_signed_on_chain_and_empty_off_chain(
+async def test_a_ping_is_signed_on_chain_and_empty_off_chain(
     make_node: MakeNode, case: dict[str, Any]
 ) -> None:
     request = pb.PingPong(value=bytes.fromhex(case["value"][2:])).SerializeToString()
-    account = Account(bytes.fromhex(case["private_key"][2:]))
-    on_chain = make_node(account=account).orchestrator.ping(request)
+    signer = LocalSigner(bytes.fromhex(case["private_key"][2:]))
+    answer = make_node(signer=signer).orchestrator.ping(request)
+    assert not isinstance(answer, bytes)
+    on_chain = await answer
     assert pb.PingPong.FromString(on_chain).value.hex() == case["onchain_reply"][2:]
     off_chain = make_node().orchestrator.ping(request)
+    assert isinstance(off_chain, bytes)
     assert pb.PingPong.FromString(off_chain).value.hex() == case["offchain_reply"][2:]
 
 
@@ -324,7 +329,7 @@ def test_the_methods_have_the_paths_gateways_call(node: Node) -> None:
     }
 
 
-NODE_FOR_NOISE = Account(b"\1" * 32)
+NODE_FOR_NOISE = LocalSigner(b"\1" * 32)
 
 
 @given(st.binary(max_size=200))
@@ -335,11 +340,16 @@ def test_noise_is_answered_or_refused_but_never_breaks(noise: bytes) -> None:
         QuoteConfig(service_uri="https://h:1"), models=MODELS, capacity=capacity, tokens=tokens
     )
     orchestrator = Orchestrator(
-        quote=quote, capacity=capacity, tokens=tokens, account=NODE_FOR_NOISE
+        quote=quote, capacity=capacity, tokens=tokens, signer=NODE_FOR_NOISE
     )
-    for method in orchestrator.methods().values():
-        with contextlib.suppress(DiscoveryRefused, ProtocolError):
-            assert isinstance(method(noise), bytes)
+
+    async def send() -> None:
+        for method in orchestrator.methods().values():
+            with contextlib.suppress(DiscoveryRefused, ProtocolError):
+                reply = method(noise)
+                assert isinstance(reply if isinstance(reply, bytes) else await reply, bytes)
+
+    asyncio.run(send())
 
 
 def test_a_truncated_request_is_a_protocol_error(node: Node) -> None:

@@ -28,6 +28,7 @@ from lpnode.admission.paid_quote import PaidQuote, Prices
 from lpnode.admission.price import PriceBook
 from lpnode.admission.quote import Quote, QuoteConfig
 from lpnode.admission.till import Till
+from lpnode.chain.signer import LocalSigner
 from lpnode.edge.certificate import ensure_certificate, server_context
 from lpnode.edge.exchange import Headers, Request, Response
 from lpnode.edge.grpc.orchestrator import Orchestrator
@@ -47,7 +48,7 @@ from lpnode.protocol.segment_header import ai_segment, segment_header, signed_pa
 from lpnode.schedule.capacity import ModelKey
 from lpnode.session.stop_reason import StopReason
 
-NODE = Account(bytes(31) + b"\x0b")
+NODE = LocalSigner(bytes(31) + b"\x0b")
 CHEAP = ModelKey(LIVE_VIDEO_TO_VIDEO, "cheap")
 PRICE = Fraction(1200)
 S = 1_000_000_000
@@ -111,10 +112,10 @@ class PaidNode:
             channels_url="https://node.example:8935/ai/trickle/",
             till=till,
         )
-        payment = PaymentEndpoint(admitter, till, paid_quote)
+        payment = PaymentEndpoint(admitter, self.quote, till)
         self.router = Router([*live.routes(), *payment.routes()])
         self.orchestrator = Orchestrator(
-            quote=paid_quote, capacity=self.bench.capacity, tokens=tokens, account=NODE
+            quote=paid_quote, capacity=self.bench.capacity, tokens=tokens, signer=NODE
         )
 
     async def discover(
