@@ -141,8 +141,9 @@ class Exchanges:
 
     async def _finish_reply(self, stream: Stream, reply: Reply) -> None:
         sender = self._sender
-        sender.write_head(stream, reply.head, end_stream=False)
-        await sender.send(stream, reply.message, end_stream=False)
+        if reply.message:  # a failure is its trailers alone
+            sender.write_head(stream, reply.head, end_stream=False)
+            await sender.send(stream, reply.message, end_stream=False)
         sender.write_head(stream, reply.trailers, end_stream=True)
 
     async def _serve(self, stream: Stream) -> None:
