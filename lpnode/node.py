@@ -263,6 +263,7 @@ class Node:
             metrics=self.metrics.exposition,
             base_prices=lambda: self.on_chain.tariff.base_prices() if self.on_chain else {},
             set_base_price=self._set_base_price if self.config.chain else None,
+            chain=lambda: self.on_chain.facts() if self.on_chain else None,
             log_level=lambda: self.config.log.verbosity,
             set_log_level=set_verbosity,
         )

@@ -21,12 +21,14 @@ from lpnode.chain.price_feed import Rate
 from lpnode.chain.service_registry import ServiceRegistry
 from lpnode.chain.state import changed_senders
 from lpnode.config.node_config import NodeConfig
+from lpnode.edge.http.operator_chain import ChainFacts
 from lpnode.errors import ChainError
 from lpnode.payment.attempts import Attempts
 from lpnode.payment.payments import Payments, PaymentsConfig
 from lpnode.payment.recipient import RecipientConfig
 from lpnode.payment.redeem import Redemption, RedemptionConfig
 from lpnode.payment.senders import Senders
+from lpnode.protocol.ethereum import checksum_text
 
 _log = logging.getLogger(__name__)
 
@@ -92,6 +94,28 @@ class OnChain:
             tasks.create_task(self.connection.run(), name="chain")
             tasks.create_task(self.payments.run(), name="payment upkeep")
             tasks.create_task(self.redemption.run(), name="redemption")
+
+    def facts(self) -> ChainFacts:
+        """What the operator's port shows."""
+        connection = self.connection
+        deployment = connection.deployment
+        return ChainFacts(
+            chain_id=connection.chain_id,
+            account=checksum_text(connection.signer.address),
+            contracts={
+                "Controller": checksum_text(deployment.controller),
+                "TicketBroker": checksum_text(deployment.ticket_broker),
+                "RoundsManager": checksum_text(deployment.rounds_manager),
+                "BondingManager": checksum_text(deployment.bonding_manager),
+                "ServiceRegistry": checksum_text(deployment.service_registry),
+                "Minter": checksum_text(deployment.minter),
+            },
+            balance_wei=lambda: connection.eth.balance(connection.signer.address),
+            current_round=lambda: connection.state.current_round,
+            is_round_initialized=lambda: connection.state.is_round_initialized,
+            max_gas_price_wei=connection.gas_limits.max_wei,
+            min_gas_price_wei=connection.gas_limits.min_wei,
+        )
 
 
 def _feed(rate: Rate) -> PriceFeed:

@@ -67,6 +67,7 @@ class ChainConnection:
         signer: the account.
         recipient: the orchestrator that tickets pay.
         state: what payments see of the chain; current from the start.
+        gas_limits: what the operator lets gas cost.
         rate: of the price feed; None without one.
     """
 
@@ -79,6 +80,7 @@ class ChainConnection:
         self.deployment = deployment
         self.signer = signer
         self.recipient = config.recipient or signer.address
+        self.gas_limits = config.gas_price
         self._gas_price = GasPrice(eth, config.gas_price)
         self.state = ChainState(eth, deployment, self.recipient, self._gas_price, config.state)
         self.rate = (

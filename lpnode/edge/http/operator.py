@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qs
 
 from lpnode.edge.exchange import Handler, Request, Response, read_body, text_response
+from lpnode.edge.http.operator_chain import ChainFacts, chain_handlers
 from lpnode.edge.listener import Listener, ListenerConfig
 from lpnode.edge.routes import ANY, Route, Router
 from lpnode.errors import LpnodeError, ProtocolError
@@ -20,27 +21,6 @@ from lpnode.errors import LpnodeError, ProtocolError
 MAX_LOG_LEVEL = 6
 
 _NOT_A_GATEWAY = "Node must be gateway node to get network capabilities\n"
-
-# Calls that make sense with an account on the chain only.
-_ON_CHAIN_PATHS = (
-    "/orchestratorInfo",
-    "/ethAddr",
-    "/ethBalance",
-    "/tokenBalance",
-    "/contractAddresses",
-    "/currentRound",
-    "/roundInitialized",
-    "/registeredOrchestrators",
-    "/delegatorInfo",
-    "/protocolParameters",
-    "/setOrchestratorConfig",
-    "/activateOrchestrator",
-    "/setMaxFaceValue",
-    "/maxGasPrice",
-    "/minGasPrice",
-    "/setMaxGasPrice",
-    "/setMinGasPrice",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +44,7 @@ class OperatorState:
         set_base_price: sender, price per unit, pixels per unit and currency (may be empty), all
             as text; raises LpnodeError with a text for the operator. None: prices are fixed.
         log_level, set_log_level: verbosity, 0 to 6.
+        chain: what is known of it; None off-chain.
     """
 
     version: str
@@ -73,6 +54,7 @@ class OperatorState:
     log_level: Callable[[], int]
     set_log_level: Callable[[int], None]
     set_base_price: Callable[[str, str, str, str], None] | None = None
+    chain: Callable[[], ChainFacts | None] = lambda: None
 
 
 def health_routes() -> list[Route]:
@@ -86,7 +68,6 @@ def operator_routes(state: OperatorState, *, is_monitored: bool) -> list[Route]:
         "/status": _Status(state),
         "/IsOrchestrator": _Text(200, "true"),
         "/IsRedeemer": _Text(200, "false"),
-        "/EthChainID": _Text(200, "0"),
         "/getLogLevel": _GetLogLevel(state),
         "/setLogLevel": _SetLogLevel(state),
         "/setPriceForBroadcaster": _SetPrice(state),
@@ -94,7 +75,7 @@ def operator_routes(state: OperatorState, *, is_monitored: bool) -> list[Route]:
         "/getNetworkCapabilities": _Text(400, _NOT_A_GATEWAY),
         "/registerLiveRunners": _Text(404, "live runners are not supported\n"),
     }
-    handlers |= {path: _Text(500, "missing ETH client\n") for path in _ON_CHAIN_PATHS}
+    handlers |= chain_handlers(state.chain)
     if is_monitored:
         handlers["/metrics"] = _Metrics(state)
     routes = [Route(path=path, handler=one, methods=ANY) for path, one in handlers.items()]

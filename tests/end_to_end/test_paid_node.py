@@ -1,0 +1,83 @@
+"""A node of its own process that is paid on a real chain, as its gateways and operator see it."""
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import aiohttp
+import pytest
+from end_to_end.paid_node import MODEL, PRICE_WEI, gateway_of, paid_node
+from evm import Evm
+
+from lpnode.errors import DiscoveryRefused
+from lpnode.gateway.discover import Discovered, demand_for, discovery_request, get_orchestrator
+from lpnode.protocol.capability import LIVE_VIDEO_TO_VIDEO
+from lpnode.protocol.ethereum import ZERO_ADDRESS, Account, checksum_text
+
+OVERHEAD = Fraction(101, 100)
+
+
+async def discovered(uri: str, account: Account) -> Discovered:
+    request = discovery_request(
+        demand_for(LIVE_VIDEO_TO_VIDEO, MODEL),
+        sender=account.address,
+        signature=account.sign(checksum_text(account.address).encode()),
+    )
+    return await get_orchestrator(uri, request)
+
+
+async def test_a_node_on_a_chain_quotes_its_price_with_parameters_that_can_be_redeemed(
+    evm: Evm, tmp_path: Path
+) -> None:
+    gateway = Account(gateway_of(evm).private_key)
+    async with paid_node(evm, tmp_path) as node:
+        info = (await discovered(node.service_uri, gateway)).info
+        price = Fraction(info.price_info.pricePerUnit, info.price_info.pixelsPerUnit)
+        assert price == PRICE_WEI * OVERHEAD
+        params = info.ticket_params
+        assert params.recipient == info.address == evm.accounts[1].address
+        assert params.expiration_params.creation_round == evm.last_initialized_round
+        assert int.from_bytes(params.expiration_block) > evm.block_number
+        with pytest.raises(DiscoveryRefused, match="insufficient sender reserve"):
+            await discovered(node.service_uri, Account(evm.accounts[3].private_key))
+        with pytest.raises(DiscoveryRefused, match="orchestrator req sig check failed"):
+            await get_orchestrator(node.service_uri, discovery_request(sender=ZERO_ADDRESS))
+
+
+async def test_the_operators_port_tells_of_the_account_and_the_chain(
+    evm: Evm, tmp_path: Path
+) -> None:
+    # A node that claims rewards pays for it from the account.
+    async with paid_node(evm, tmp_path, "-reward=false") as node, aiohttp.ClientSession() as http:
+
+        async def ask(path: str) -> str:
+            async with http.get(f"{node.operator_uri}{path}") as answer:
+                assert answer.status == 200
+                return await answer.text()
+
+        account = evm.accounts[1].address
+        assert await ask("/EthChainID") == str(evm.chain_id)
+        assert await ask("/ethAddr") == checksum_text(account)
+        assert await ask("/ethBalance") == str(evm.balance(account))
+        assert await ask("/currentRound") == str(evm.last_initialized_round)
+        assert await ask("/roundInitialized") == "true"
+        assert await ask("/maxGasPrice") == "0"
+        broker = json.loads(await ask("/contractAddresses"))["TicketBroker"]
+        assert broker == checksum_text(evm.ticket_broker)
+        async with http.get(f"{node.operator_uri}/delegatorInfo") as answer:
+            assert answer.status == 501
+
+
+async def test_the_operator_changes_a_base_price_of_a_running_node(
+    evm: Evm, tmp_path: Path
+) -> None:
+    async with paid_node(evm, tmp_path) as node, aiohttp.ClientSession() as http:
+        change = {"pricePerUnit": "7", "pixelsPerUnit": "2", "broadcasterEthAddr": "default"}
+        url = f"{node.operator_uri}/setPriceForBroadcaster"
+        async with http.post(url, data=change) as answer:
+            assert answer.status == 200
+        async with http.get(f"{node.operator_uri}/status") as answer:
+            assert (await answer.json())["BroadcasterPrices"] == {"default": "7/2"}
+        async with http.post(url, data=change | {"currency": "USD"}) as answer:
+            assert answer.status == 400
+            assert "PriceFeedWatcher is not initialized" in await answer.text()
