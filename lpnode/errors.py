@@ -10,6 +10,7 @@ LpnodeError
     TicketRejected       a payment, or tickets in it, that the node does not take
     BadParameters        pipeline parameters that do not validate
     DiscoveryRefused     GetOrchestrator is declined
+    NotRetried           a ticket that cannot be tried again
   ProtocolError        malformed bytes from a peer; closes that exchange only
     TooLarge             a body, head or segment over its limit
     PeerGone             the peer vanished in the middle of an exchange
@@ -32,6 +33,7 @@ LpnodeError
       TransactionReverted  mined, and the contract declined
       TransactionLost      another transaction took its place
   ConfigError          at start only: says what was given and what would be accepted
+    StoreInUse           another process has the payment store
   InvalidArgument      a caller's mistake, never caused by a peer
   NotBuilt             this build lacks the native part
 """
@@ -81,6 +83,10 @@ class BadParameters(Refused):
 
 class DiscoveryRefused(Refused):
     """GetOrchestrator is declined; the text is the whole gRPC message."""
+
+
+class NotRetried(Refused):
+    """There is no such ticket, or nothing would come of trying it again."""
 
 
 class ProtocolError(LpnodeError):
@@ -196,6 +202,10 @@ class TransactionLost(TransactionError):
 
 class ConfigError(LpnodeError):
     """A setting that cannot be used; says what was given and what would be accepted."""
+
+
+class StoreInUse(ConfigError):
+    """Another process, most likely the node, has the payment store."""
 
 
 class InvalidArgument(LpnodeError, ValueError):

@@ -55,6 +55,10 @@ class LivepeerMetric(Collector):
         key = self._key(labels)
         self._values[key] = self._values.get(key, 0) + amount
 
+    def clear(self) -> None:
+        """Removes every sample."""
+        self._values.clear()
+
     def collect(self) -> Iterator[Metric]:
         """Called by the registry at each scrape."""
         metric = Metric(self.name, self._text, self.kind)
@@ -113,29 +117,29 @@ class Metrics:
             {"node_type": node_type},
             self.registry,
         )
-        self.ai_models_requested = self._counter(
+        self.ai_models_requested = self.counter(
             "ai_models_requested", "Processed AI jobs and live sessions", model
         )
-        self.ai_request_latency_score = self._gauge(
+        self.ai_request_latency_score = self.gauge(
             "ai_request_latency_score", "Seconds per unit of work of the last job", model
         )
-        self.ai_request_price = self._gauge(
+        self.ai_request_price = self.gauge(
             "ai_request_price", "Wei per unit of the last job", model
         )
-        self.ai_request_errors = self._counter(
+        self.ai_request_errors = self.counter(
             "ai_request_errors", "Failed AI jobs", ("error_code", *model, "sender")
         )
-        self.ai_container_in_use = self._gauge(
+        self.ai_container_in_use = self.gauge(
             "ai_container_in_use", "Slots taken by jobs and sessions", container
         )
-        self.ai_container_idle = self._gauge("ai_container_idle", "Free slots", container)
-        self.ai_gpus_idle = self._gauge("ai_gpus_idle", "GPUs without a model", model)
-        self.max_sessions_total = self._gauge("max_sessions_total", "Transcoding sessions allowed")
-        self.current_sessions_total = self._gauge(
+        self.ai_container_idle = self.gauge("ai_container_idle", "Free slots", container)
+        self.ai_gpus_idle = self.gauge("ai_gpus_idle", "GPUs without a model", model)
+        self.max_sessions_total = self.gauge("max_sessions_total", "Transcoding sessions allowed")
+        self.current_sessions_total = self.gauge(
             "current_sessions_total", "Transcoding sessions running"
         )
         for name in ("transcoders_number", "transcoders_capacity", "transcoders_load"):
-            self._gauge(name, "Always 0: this node does not transcode").set(0)
+            self.gauge(name, "Always 0: this node does not transcode").set(0)
         self.current_sessions_total.set(0)
 
     def describe_node(self, *, version: str, max_sessions: int) -> None:
@@ -165,12 +169,14 @@ class Metrics:
                 )
         return text
 
-    def _gauge(self, name: str, text: str, labels: tuple[str, ...] = ()) -> LivepeerMetric:
+    def gauge(self, name: str, text: str, labels: tuple[str, ...] = ()) -> LivepeerMetric:
+        """Adds the gauge ``livepeer_<name>``."""
         return LivepeerMetric(
             f"livepeer_{name}", "gauge", text, labels, self._constant, self.registry
         )
 
-    def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> LivepeerMetric:
+    def counter(self, name: str, text: str, labels: tuple[str, ...] = ()) -> LivepeerMetric:
+        """Adds the counter ``livepeer_<name>``, which goes out under exactly this name."""
         full_name = f"livepeer_{name}"
         self._bare_counters.append(full_name)
         return LivepeerMetric(full_name, "counter", text, labels, self._constant, self.registry)

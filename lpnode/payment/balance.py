@@ -94,6 +94,16 @@ class Balances:
     def __len__(self) -> int:
         return len(self._entries)
 
+    @property
+    def num_senders(self) -> int:
+        """Of how many senders there is a balance."""
+        return len({key.sender for key in self._entries})
+
+    @property
+    def whole_wei(self) -> int:
+        """All balances together, each cut to whole wei, which is quick."""
+        return sum(entry.amount_wei.__floor__() for entry in self._entries.values())
+
     def get(self, key: BalanceKey) -> Fraction | None:
         """The balance in wei, or None when there is none."""
         entry = self._entries.get(key)

@@ -33,8 +33,9 @@ from lpnode.payment.recipient import Recipient, RecipientConfig
 from lpnode.payment.redeem import Redemption, RedemptionConfig, RoundsView, TicketRedeemer
 from lpnode.payment.senders import Senders, SendersConfig
 from lpnode.payment.store import PaymentStore
+from lpnode.payment.summary import PaymentSummary, PaymentTally
 from lpnode.payment.verifier import TicketVerifier, TicketVerifierConfig
-from lpnode.payment.winning import WinningTickets, load_open_winners
+from lpnode.payment.winning import WinningTickets, count_closed_winners, load_open_winners
 
 _log = logging.getLogger(__name__)
 
@@ -99,7 +100,10 @@ class Payments:
         self.store.read(lambda connection: close_lost_jobs(connection, now_s()))
         self._evicted_l1_block = facts.evicted_l1_block
         self._nonces = Nonces(self.store.read(load_nonces), evicted_l1_block=facts.evicted_l1_block)
-        self.winners = WinningTickets(self.store.read(load_open_winners))
+        self.winners = WinningTickets(
+            self.store.read(load_open_winners), self.store.read(count_closed_winners)
+        )
+        self._tally = PaymentTally()
         self.balances = Balances(
             config.balances,
             saved=self.store.read(load_balances),
@@ -122,6 +126,7 @@ class Payments:
             threads=self._threads,
             entropy=entropy,
             now_s=now_s,
+            tally=self._tally,
         )
 
     @asynccontextmanager
@@ -173,6 +178,29 @@ class Payments:
             winners=self.winners,
             store=self.store,
             now_s=self._now_s,
+            tally=self._tally,
+        )
+
+    def summary(self) -> PaymentSummary:
+        """How payments stand now; takes no look at the disk."""
+        tally, totals = self._tally, self.winners.totals
+        return PaymentSummary(
+            num_payments=tally.num_payments,
+            num_tickets=tally.num_tickets,
+            num_credited=tally.num_credited,
+            credit_wei=tally.credit_wei,
+            num_won=tally.num_won,
+            refused_payments=tally.refused_payments,
+            refused_tickets=tally.refused_tickets,
+            winners=totals.by_state,
+            losses=totals.by_loss,
+            payout_wei=totals.payout_wei,
+            num_redemption_errors=tally.num_redemption_errors,
+            pending_wei=self.winners.total_pending_wei,
+            num_senders=self.balances.num_senders,
+            balance_wei=self.balances.whole_wei,
+            gas_price_wei=self._chain.gas_price_wei,
+            offers=tally.offers,
         )
 
     async def open_job(self, job: Job) -> "PaidJob":

@@ -38,6 +38,7 @@ from lpnode.payment.params import (
 from lpnode.payment.received import INVALID_RECIPIENT_RAND, TicketBatch, read_payment
 from lpnode.payment.senders import Senders
 from lpnode.payment.store import PaymentStore
+from lpnode.payment.summary import Offer, PaymentTally
 from lpnode.payment.ticket import (
     SignedTicket,
     Ticket,
@@ -101,11 +102,11 @@ class Receipt:
 
 @dataclass(slots=True)
 class _Outcome:
-    """What a batch comes to: who is credited, who won, and the last error in list order."""
+    """What a batch comes to: who is credited, who won, and the errors in list order."""
 
     credited: list[int] = field(default_factory=list)
     winners: list[int] = field(default_factory=list)
-    error: str | None = None
+    errors: list[str] = field(default_factory=list)
 
 
 class Recipient:
@@ -126,6 +127,7 @@ class Recipient:
         threads: Executor,
         entropy: Callable[[int], bytes],
         now_s: Callable[[], float],
+        tally: PaymentTally,
     ) -> None:
         """``threads`` verify big payments. ``entropy``: n → n random bytes. ``now_s``: seconds
         since the epoch."""
@@ -141,6 +143,7 @@ class Recipient:
         self._threads = threads
         self._entropy = entropy
         self._now_s = now_s
+        self._tally = tally
 
     async def face_value_wei(self, sender: Address) -> int:
         """What a ticket of the sender would pay now, for a price that is not 0.
@@ -149,13 +152,16 @@ class Recipient:
         """
         pricing = self.config.pricing
         funds = await self._senders.funds(sender)
-        return face_value_wei(
-            max_float_wei(funds, self._chain.pool_size, self._winners.pending_wei(sender)),
+        float_wei = max_float_wei(funds, self._chain.pool_size, self._winners.pending_wei(sender))
+        value_wei = face_value_wei(
+            float_wei,
             self._chain.gas_price_wei,
             ev_wei=pricing.ev_wei,
             redeem_gas=pricing.redeem_gas,
             max_face_value_wei=pricing.max_face_value_wei,
         )
+        self._tally.offered(sender, Offer(max_float_wei=float_wei, face_value_wei=value_wei))
+        return value_wei
 
     async def tx_cost_multiplier(self, sender: Address) -> Fraction:
         """Face value / cost of redeeming; 0 while gas costs nothing.
@@ -199,36 +205,40 @@ class Recipient:
             TicketRejected: with a text that gateways know. What was valid of it is credited.
             StorageFailed: nothing is credited.
         """
-        payment = read_payment(message, max_tickets=self.config.max_tickets)
-        batch = payment.batch
-        if batch is None:
-            return Receipt(sender=payment.sender)
-        if batch.terms.price < lowest_price:
-            raise TicketRejected(
-                f"payment price does not match the price of the work: got {batch.terms.price} wei "
-                f"per unit, expected at least {lowest_price}"
-            )
-        recipient_rand = self._check_terms(batch)
-        funds = await self._funds(payment.sender)
+        num_tickets = len(message.ticket_sender_params)
+        self._tally.num_tickets += num_tickets
+        try:
+            payment = read_payment(message, max_tickets=self.config.max_tickets)
+            batch = payment.batch
+            if batch is None:
+                return Receipt(sender=payment.sender)
+            _check_price(batch.terms.price, lowest_price)
+            recipient_rand = self._check_terms(batch)
+            funds = await self._funds(payment.sender)
+        except TicketRejected as error:
+            self._tally.refused(str(error), [str(error)] * num_tickets)
+            raise
         params = batch.terms.params(recipient_rand)
         verdicts = await self._verify(batch, params, recipient_rand)
         outcome = self._judge(batch, verdicts, funds)
-        num_left_out = len(message.ticket_sender_params) - len(batch.nonces)
+        num_left_out = num_tickets - len(batch.nonces)
         if num_left_out:
             nonce = message.ticket_sender_params[-1].sender_nonce
-            outcome.error = _nonce_error(NonceVerdict.TOO_MANY, payment.sender, nonce)
+            text = _nonce_error(NonceVerdict.TOO_MANY, payment.sender, nonce)
+            outcome.errors.extend([text] * num_left_out)
         receipt = Receipt(
             sender=payment.sender,
             price=payment.price,
             ev_wei=expected_value(params.face_value_wei, params.win_prob),
-            num_tickets=len(batch.nonces) + num_left_out,
+            num_tickets=num_tickets,
             num_credited=len(outcome.credited),
             num_won=len(outcome.winners),
         )
         if outcome.credited or outcome.winners:
             await self._record(receipt, batch, params, recipient_rand, outcome, manifest_id)
-        if outcome.error is not None:
-            raise TicketRejected(outcome.error)
+        if outcome.errors:
+            self._tally.refused(outcome.errors[-1], outcome.errors)
+            raise TicketRejected(outcome.errors[-1])
         return receipt
 
     def _creation_round(self, *, is_priced: bool) -> tuple[int, bytes]:
@@ -297,8 +307,7 @@ class Recipient:
                     outcome.credited.append(index)
                 else:
                     errors[index] = _nonce_error(claim, terms.sender, batch.nonces[index])
-        if errors:
-            outcome.error = errors[max(errors)]
+        outcome.errors = [text for _, text in sorted(errors.items())]
         return outcome
 
     async def _record(
@@ -352,6 +361,12 @@ class Recipient:
         def made(new_winners: list[Winner]) -> None:
             if nonces:
                 self._balances.credit_recorded(key, receipt.credit_wei)
+            if nonces or new_winners:
+                self._tally.took(
+                    num_credited=receipt.num_credited,
+                    credit_wei=receipt.credit_wei,
+                    num_won=len(new_winners),
+                )
             for winner in new_winners:
                 self._winners.put_recorded(winner)
                 _log.info(
@@ -363,6 +378,14 @@ class Recipient:
 
         await self._store.write(
             write, made=made, failed=lambda: self._nonces.release(batch.rand_hash, nonces)
+        )
+
+
+def _check_price(price: Fraction, lowest_price: Fraction) -> None:
+    if price < lowest_price:
+        raise TicketRejected(
+            f"payment price does not match the price of the work: got {price} wei per unit, "
+            f"expected at least {lowest_price}"
         )
 
 

@@ -24,8 +24,10 @@ from lpnode.payment.redemption import (
 )
 from lpnode.payment.senders import Senders
 from lpnode.payment.store import PaymentStore
+from lpnode.payment.summary import PaymentTally
 from lpnode.payment.ticket import SignedTicket, TicketHash
-from lpnode.payment.winning import Winner, WinnerState, WinningTickets, change_winner
+from lpnode.payment.winner_state import WinnerState
+from lpnode.payment.winning import Winner, WinningTickets, change_winner, reopen_winners
 from lpnode.protocol.ethereum import Address
 
 _log = logging.getLogger(__name__)
@@ -125,6 +127,7 @@ class Redemption:
         winners: WinningTickets,
         store: PaymentStore,
         now_s: Callable[[], float],
+        tally: PaymentTally,
     ) -> None:
         """``now_s``: seconds since the epoch."""
         self._config = config
@@ -134,6 +137,7 @@ class Redemption:
         self._winners = winners
         self._store = store
         self._now_s = now_s
+        self._tally = tally
         self._next_look_s: dict[TicketHash, float] = {}
         self._confirmed_at_s: dict[TicketHash, float] = {}
         self._at_work: set[TicketHash] = set()
@@ -155,6 +159,25 @@ class Redemption:
             if is_due and winner.hash not in self._at_work and not self._must_wait(winner):
                 self._at_work.add(winner.hash)
                 tasks.create_task(self._work(winner), name=f"redeem {winner.hash.hex()}")
+
+    async def retry(self, ticket_hash: TicketHash | None = None) -> list[Winner]:
+        """Has a ticket looked at again now, or with None every one that is not paid.
+
+        One that was given up is decided on afresh; that it is out of its rounds or redeemed by
+        somebody else is found again. Returns the tickets as they are on disk now.
+        Raises: NotRetried: there is no such ticket, or it is redeemed. StorageFailed.
+        """
+        now_s = self._now_s()
+        reopened = await self._store.write(
+            lambda connection: reopen_winners(connection, ticket_hash, now_s), made=self._reopened
+        )
+        return [winner for _, winner in reopened]
+
+    def _reopened(self, changes: list[tuple[Winner, Winner]]) -> None:
+        for before, winner in changes:
+            self._next_look_s.pop(winner.hash, None)
+            if before.state.is_lost:
+                self._winners.put_recorded(winner, closed=before)
 
     async def advance(self, winner: Winner) -> Winner:
         """Takes one ticket one step on, and waits for its transaction if it sends one.
@@ -236,16 +259,20 @@ class Redemption:
             redeeming = await self._redeemer.redeem(winner.signed)
         except BaseException as error:
             self._winners.put_recorded(winner)
-            if isinstance(error, ChainError) and str(error) != winner.reason:
-                await self._move(winner, WinnerState.STORED, str(error))
+            if isinstance(error, ChainError):
+                self._tally.num_redemption_errors += 1
+                if str(error) != winner.reason:
+                    await self._move(winner, WinnerState.STORED, str(error))
             raise
         winner = replace(winner, tx_hash=redeeming.tx_hash)
         winner = await self._move(winner, WinnerState.SUBMITTED)
         try:
             payout_wei = await redeeming.payout_wei()
         except TransactionTimedOut as error:
+            self._tally.num_redemption_errors += 1
             return await self._move(winner, WinnerState.SUBMITTED, str(error))
         except ChainError as error:
+            self._tally.num_redemption_errors += 1
             _log.warning("redeeming ticket %s failed: %s", winner.hash.hex(), error)
             return await self._move(winner, WinnerState.STORED, str(error))
         finally:

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lpnode.errors import ConfigError, StorageFailed
+from lpnode.errors import ConfigError, StorageFailed, StoreInUse
 from lpnode.payment.schema import migrate
 
 _log = logging.getLogger(__name__)
@@ -242,7 +242,7 @@ def _lock(path: Path) -> int:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(fd)
-        raise ConfigError(
+        raise StoreInUse(
             f"another process uses the payments of {path.parent}; stop it, or give this one "
             "another -dataDir"
         ) from error

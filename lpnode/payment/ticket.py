@@ -28,6 +28,21 @@ MAX_ROUND = 2**63 - 1
 WORD_BYTES = 32
 
 
+def parse_ticket_hash(text: str) -> TicketHash:
+    """Reads ``0x`` and 64 hex digits; the ``0x`` may be missing.
+
+    Raises: InvalidArgument: the text is something else.
+    """
+    digits = text[2:] if text[:2] in ("0x", "0X") else text
+    try:
+        raw = bytes.fromhex(digits) if len(digits) == 2 * WORD_BYTES else b""
+    except ValueError:
+        raw = b""
+    if len(raw) != WORD_BYTES:
+        raise InvalidArgument(f"a ticket's hash is 0x and 64 hex digits, got {text!r}")
+    return TicketHash(raw)
+
+
 def expected_value(face_value_wei: int, win_prob: int) -> Fraction:
     """Returns what a ticket is worth on average, exactly, in wei."""
     return Fraction(face_value_wei * win_prob, MAX_WIN_PROB)

@@ -5,28 +5,19 @@ Source: payments.md sections 4.1 and 4.2.
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
+from lpnode.errors import NotRetried
+from lpnode.payment.reason_classes import RETRIED, loss_reason
 from lpnode.payment.ticket import SignedTicket, Ticket, TicketHash, TicketParams
+from lpnode.payment.winner_state import WinnerState
+from lpnode.payment.winner_totals import TicketSum, WinnerRow, WinnerTotals
 from lpnode.protocol.ethereum import Address, Signature
 
-
-class WinnerState(StrEnum):
-    """Where a won ticket is on its way. Open ones are those that may still be paid."""
-
-    STORED = "stored"
-    SUBMITTED = "submitted"
-    CONFIRMED = "confirmed"
-    REDEEMED = "redeemed"
-    EXPIRED = "expired"
-    VOID = "void"
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it has to be looked at again; confirmed ones until that is final."""
-        return self in (WinnerState.STORED, WinnerState.SUBMITTED, WinnerState.CONFIRMED)
+_COLUMNS = """recipient, sender, face_value, win_prob, sender_nonce, recipient_rand, rand_hash,
+    signature, creation_round, creation_round_block_hash, expiration_block, ticket_hash,
+    manifest_id, won_at, state, reason, tx_hash, payout"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +58,9 @@ class Winner:
 class WinningTickets:
     """The open winners in memory. Used from the event loop only; the store is the truth."""
 
-    def __init__(self, saved: Iterable[Winner] = ()) -> None:
+    def __init__(self, saved: Iterable[Winner] = (), closed: Iterable[WinnerRow] = ()) -> None:
+        """``saved``: the open ones; ``closed``: all others, which are only counted."""
+        self.totals = WinnerTotals(closed)
         self._open: dict[TicketHash, Winner] = {}
         self._pending_wei: defaultdict[Address, int] = defaultdict(int)
         for winner in saved:
@@ -93,9 +86,15 @@ class WinningTickets:
         """Every open winner, oldest first."""
         return list(self._open.values())
 
-    def put_recorded(self, winner: Winner) -> None:
-        """Takes over what is on disk: a new winner, or a new state of one."""
-        before = self._open.get(winner.hash)
+    def put_recorded(self, winner: Winner, *, closed: Winner | None = None) -> None:
+        """Takes over what is on disk: a new winner, or a new state of one.
+
+        ``closed``: what it was, when it was not open.
+        """
+        before = self._open.get(winner.hash, closed)
+        if before is not None:
+            self.totals.remove(_row_of(before))
+        self.totals.add(_row_of(winner))
         self._count(winner.sender, -_pending(before) + _pending(winner))
         if winner.state.is_open:
             self._open[winner.hash] = winner
@@ -109,8 +108,16 @@ class WinningTickets:
 
 
 def _pending(winner: Winner | None) -> int:
-    is_unpaid = winner is not None and winner.state in (WinnerState.STORED, WinnerState.SUBMITTED)
-    return winner.face_value_wei if winner is not None and is_unpaid else 0
+    return winner.face_value_wei if winner is not None and winner.state.is_pending else 0
+
+
+def _row_of(winner: Winner) -> WinnerRow:
+    return WinnerRow(
+        state=winner.state,
+        tickets=TicketSum(1, winner.face_value_wei),
+        payout_wei=winner.payout_wei or 0,
+        loss=loss_reason(winner.reason) if winner.state.is_lost else None,
+    )
 
 
 def is_recorded(connection: sqlite3.Connection, ticket_hash: TicketHash) -> bool:
@@ -154,17 +161,42 @@ def add_winner(connection: sqlite3.Connection, winner: Winner, payment_id: int) 
 
 def load_open_winners(connection: sqlite3.Connection) -> list[Winner]:
     """Every winner that may still be paid, oldest first."""
-    states = [state for state in WinnerState if state.is_open]
+    return load_winners(connection, [state for state in WinnerState if state.is_open])
+
+
+def load_winners(connection: sqlite3.Connection, states: Sequence[WinnerState]) -> list[Winner]:
+    """The winners in any of ``states``, oldest first."""
     marks = ", ".join("?" * len(states))
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM winners WHERE state IN ({marks}) ORDER BY won_at, ticket_hash",
+        states,
+    )
+    return [_winner(row) for row in rows]
+
+
+def load_winner(connection: sqlite3.Connection, ticket_hash: TicketHash) -> Winner | None:
+    """The winner of that hash, open or not; None when none is kept."""
+    row = connection.execute(
+        f"SELECT {_COLUMNS} FROM winners WHERE ticket_hash = ?", (ticket_hash,)
+    ).fetchone()
+    return None if row is None else _winner(row)
+
+
+def count_closed_winners(connection: sqlite3.Connection) -> list[WinnerRow]:
+    """Those that nothing will come of any more, one row each."""
+    closed = [state for state in WinnerState if not state.is_open]
+    marks = ", ".join("?" * len(closed))
+    rows = connection.execute(
+        f"SELECT state, reason, face_value, payout FROM winners WHERE state IN ({marks})", closed
+    )
     return [
-        _winner(row)
-        for row in connection.execute(
-            f"""SELECT recipient, sender, face_value, win_prob, sender_nonce, recipient_rand,
-            rand_hash, signature, creation_round, creation_round_block_hash, expiration_block,
-            ticket_hash, manifest_id, won_at, state, reason, tx_hash, payout
-            FROM winners WHERE state IN ({marks}) ORDER BY won_at, ticket_hash""",
-            states,
+        WinnerRow(
+            state=WinnerState(state),
+            tickets=TicketSum(1, int.from_bytes(face_value)),
+            payout_wei=int.from_bytes(payout or b""),
+            loss=loss_reason(reason) if WinnerState(state).is_lost else None,
         )
+        for state, reason, face_value, payout in rows
     ]
 
 
@@ -180,6 +212,37 @@ def change_winner(connection: sqlite3.Connection, winner: Winner, now_s: float) 
         "INSERT INTO redemptions (ticket_hash, tx_hash, at, state, reason) VALUES (?, ?, ?, ?, ?)",
         (winner.hash, winner.tx_hash, now_s, winner.state, winner.reason),
     )
+
+
+def reopen_winners(
+    connection: sqlite3.Connection, ticket_hash: TicketHash | None, now_s: float
+) -> list[tuple[Winner, Winner]]:
+    """Has a winner, or with None every one that is not paid, decided on afresh.
+
+    Returns each as it was and as it is; those that were not given up are as they were.
+    Raises: NotRetried: there is no such winner, or it is redeemed.
+    """
+    if ticket_hash is None:
+        unpaid = [state for state in WinnerState if not state.is_paid]
+        winners = load_winners(connection, unpaid)
+    else:
+        winner = load_winner(connection, ticket_hash)
+        if winner is None:
+            raise NotRetried(f"no ticket 0x{ticket_hash.hex()} that won is kept here")
+        if winner.state.is_paid:
+            raise NotRetried(
+                f"ticket 0x{ticket_hash.hex()} is {winner.state}: the chain has paid it, and "
+                "would refuse it a second time"
+            )
+        winners = [winner]
+    changes = []
+    for before in winners:
+        winner = before
+        if before.state.is_lost:
+            winner = replace(before, state=WinnerState.STORED, reason=RETRIED)
+            change_winner(connection, winner, now_s)
+        changes.append((before, winner))
+    return changes
 
 
 def _winner(row: tuple[object, ...]) -> Winner:

@@ -14,8 +14,8 @@ from lpnode.chain.state import ChainState, ChainStateConfig
 from lpnode.payment.params import PricingConfig
 from lpnode.payment.payments import Payments, PaymentsConfig
 from lpnode.payment.recipient import RecipientConfig
-from lpnode.payment.redeem import Redemption, RedemptionConfig
-from lpnode.payment.winning import WinnerState
+from lpnode.payment.redeem import RedemptionConfig
+from lpnode.payment.winner_state import WinnerState
 
 LIFETIME_BLOCKS = 40
 FINAL_AFTER_BLOCKS = 200
@@ -42,14 +42,10 @@ async def test_what_a_gateway_paid_is_redeemed_and_final(evm: Evm, tmp_path: Pat
             chain=state,
             reader=state,
         )
-        redemption = Redemption(
+        redemption = payments.redemption(
             RedemptionConfig(poll_s=0.01, retry_s=0.05, final_s=0.05, redeem_gas=400_000),
             chain=state,
             redeemer=table.redeemer,
-            senders=payments.senders,
-            winners=payments.winners,
-            store=payments.store,
-            now_s=asyncio.get_running_loop().time,
         )
         async with payments.opened():
             params = await payments.recipient.ticket_params(table.gateway.address, PRICE)
