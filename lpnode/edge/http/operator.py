@@ -8,7 +8,7 @@ Source: discovery.md section 7.3.
 
 import json
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs
 
@@ -17,6 +17,8 @@ from lpnode.edge.http.operator_chain import ChainFacts, chain_handlers
 from lpnode.edge.listener import Listener, ListenerConfig
 from lpnode.edge.routes import ANY, Route, Router
 from lpnode.errors import LpnodeError, ProtocolError
+from lpnode.payment.ticket import TicketHash, parse_ticket_hash
+from lpnode.payment.winning import Winner
 
 MAX_LOG_LEVEL = 6
 
@@ -45,6 +47,9 @@ class OperatorState:
             as text; raises LpnodeError with a text for the operator. None: prices are fixed.
         log_level, set_log_level: verbosity, 0 to 6.
         chain: what is known of it; None off-chain.
+        payments: how payments stand, as JSON can hold it; None where work is free.
+        retry_tickets: has one won ticket, or with None every one that is not paid, tried again
+            and returns them; raises LpnodeError with a text for the operator. None: off-chain.
     """
 
     version: str
@@ -55,6 +60,8 @@ class OperatorState:
     set_log_level: Callable[[int], None]
     set_base_price: Callable[[str, str, str, str], None] | None = None
     chain: Callable[[], ChainFacts | None] = lambda: None
+    payments: Callable[[], object] | None = None
+    retry_tickets: Callable[[TicketHash | None], Awaitable[Sequence[Winner]]] | None = None
 
 
 def health_routes() -> list[Route]:
@@ -79,7 +86,8 @@ def operator_routes(state: OperatorState, *, is_monitored: bool) -> list[Route]:
     if is_monitored:
         handlers["/metrics"] = _Metrics(state)
     routes = [Route(path=path, handler=one, methods=ANY) for path, one in handlers.items()]
-    return [*health_routes(), *routes]
+    retry = Route(path="/tickets/retry", handler=_RetryTickets(state), methods="POST")
+    return [*health_routes(), *routes, retry]
 
 
 class Operator:
@@ -148,6 +156,7 @@ class _Status:
             "OrchestratorPool": [],
             "OrchestratorPoolInfos": None,
             "LiveSessions": self.state.sessions(),
+            "Payments": self.state.payments() if self.state.payments else None,
         }
         return _json(json.dumps(fields))
 
@@ -198,6 +207,28 @@ class _SetPrice:
         except LpnodeError as error:
             return text_response(400, f"{error}\n")
         return text_response(200, f"Price per pixel set for {sender}\n")
+
+
+@dataclass(frozen=True, slots=True)
+class _RetryTickets:
+    """This node's own: ``hash`` is that of a ticket, or ``all``; the answer is JSON."""
+
+    state: OperatorState
+
+    async def __call__(self, request: Request) -> Response:
+        text = (await _form(request)).get("hash")
+        if self.state.retry_tickets is None:
+            return text_response(500, "missing ETH client\n")
+        try:
+            ticket_hash = None if text == "all" else parse_ticket_hash(text)
+            winners = await self.state.retry_tickets(ticket_hash)
+        except LpnodeError as error:
+            return text_response(400, f"{error}\n")
+        tickets = [
+            {"hash": f"0x{winner.hash.hex()}", "state": winner.state, "reason": winner.reason}
+            for winner in winners
+        ]
+        return _json(json.dumps({"tickets": tickets}))
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
         log_level=lambda: settings.log_level,
         set_log_level=settings.set_log_level,
         set_base_price=settings.set_base_price,
+        payments=lambda: {"pending_wei": "7"},
     )
     operator = Operator(OperatorConfig(port=0, is_monitored=True), state)
     await operator.bind()
@@ -94,6 +95,7 @@ async def test_status_has_the_references_fields(client: httpx.AsyncClient) -> No
     assert status["Version"] == "0.9.1"
     assert status["BroadcasterPrices"] == {"default": "1200/7"}
     assert status["LiveSessions"] == [{"manifest_id": "1a2b"}]
+    assert status["Payments"] == {"pending_wei": "7"}
     assert {"GOOS", "GOArch", "RegisteredTranscoders", "Manifests"} <= status.keys()
 
 
@@ -107,3 +109,11 @@ async def test_settings_come_by_query_or_by_form(
     assert settings.prices["default"] == "3/2"
     answer = await client.get("/setPriceForBroadcaster", params={**form, "pricePerUnit": "x"})
     assert (answer.status_code, answer.text) == (400, "pricePerUnit must be a number, got 'x'\n")
+
+
+async def test_tickets_are_tried_again_by_post_and_on_chain_only(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/tickets/retry", params={"hash": "all"})).status_code == 405
+    answer = await client.post("/tickets/retry", data={"hash": "all"})
+    assert (answer.status_code, answer.text) == (500, "missing ETH client\n")
+    answer = await client.post("/tickets/retry")
+    assert (answer.status_code, answer.text) == (400, "missing form param: hash\n")
