@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 from lpnode.errors import ConfigError, StorageFailed
@@ -29,6 +30,7 @@ from lpnode.payment.ledger import (
 from lpnode.payment.meter import Meter, MeterConfig
 from lpnode.payment.nonce_rows import evict_nonces, load_nonces
 from lpnode.payment.nonces import Nonces
+from lpnode.payment.pruning import PruneStep, prune
 from lpnode.payment.recipient import Recipient, RecipientConfig
 from lpnode.payment.redeem import Redemption, RedemptionConfig, RoundsView, TicketRedeemer
 from lpnode.payment.senders import Senders, SendersConfig
@@ -39,12 +41,16 @@ from lpnode.payment.winning import WinningTickets, count_closed_winners, load_op
 
 _log = logging.getLogger(__name__)
 
+_MIN_RETENTION_S = 7 * 86_400
+_MAX_PRUNE_STEPS = 20
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentsConfig:
     """How the node is paid. ``path``: the store, made with its folder if it is not there.
 
-    ``upkeep_s``: how often what is not needed any more is forgotten.
+    ``upkeep_s``: how often what is not needed any more is forgotten. ``retention_s``: rows of the
+    ledger that are older are kept as daily totals only.
     """
 
     path: Path
@@ -56,10 +62,16 @@ class PaymentsConfig:
     verifier: TicketVerifierConfig = field(default_factory=TicketVerifierConfig)
     num_threads: int = os.cpu_count() or 1
     upkeep_s: float = 5.0
+    retention_s: float = 400 * 86_400.0
 
     def __post_init__(self) -> None:
         if self.num_threads <= 0 or self.upkeep_s <= 0:
             raise ConfigError("num_threads and upkeep_s must be positive")
+        if self.retention_s < _MIN_RETENTION_S:
+            raise ConfigError(
+                f"retention_s must be at least {_MIN_RETENTION_S} s, in which every ticket is "
+                f"settled, got {self.retention_s:g}"
+            )
 
 
 class Payments:
@@ -104,6 +116,7 @@ class Payments:
             self.store.read(load_open_winners), self.store.read(count_closed_winners)
         )
         self._tally = PaymentTally()
+        self._prune_step = PruneStep()
         self.balances = Balances(
             config.balances,
             saved=self.store.read(load_balances),
@@ -152,7 +165,8 @@ class Payments:
             await asyncio.sleep(self.config.upkeep_s)
 
     async def forget_expired(self) -> None:
-        """Drops nonces of expired parameters, and balances nobody has used for long.
+        """Drops nonces of expired parameters and balances nobody has used for long, and rolls
+        up what is older than the retention time.
 
         Raises: StorageFailed.
         """
@@ -165,6 +179,15 @@ class Payments:
         now_s = self._now_s()
         for balance in self.balances.sweep():
             self._forfeit(balance, now_s)
+        await self._prune(now_s - self.config.retention_s)
+
+    async def _prune(self, before_s: float) -> None:
+        """Never so much at once that payments would wait for it; the rest comes next time."""
+        for _ in range(_MAX_PRUNE_STEPS):
+            step = partial(prune, before_s=before_s, last=self._prune_step)
+            self._prune_step = await self.store.write(step)
+            if not self._prune_step.num_rows:
+                return
 
     def redemption(
         self, config: RedemptionConfig, *, chain: RoundsView, redeemer: TicketRedeemer

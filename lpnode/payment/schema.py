@@ -70,6 +70,29 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             account BLOB NOT NULL, nonce INTEGER NOT NULL, hash BLOB NOT NULL,
             record BLOB NOT NULL, PRIMARY KEY (account, nonce, hash))""",
     ),
+    (
+        # What rows of the ledger came to that are too old to be kept one by one.
+        """CREATE TABLE daily_totals (
+            day TEXT NOT NULL, sender BLOB NOT NULL, model_id TEXT NOT NULL,
+            num_payments INTEGER NOT NULL, num_tickets INTEGER NOT NULL,
+            num_credited INTEGER NOT NULL, credit TEXT NOT NULL,
+            units INTEGER NOT NULL, fee TEXT NOT NULL, forfeited TEXT NOT NULL,
+            num_redeemed INTEGER NOT NULL, redeemed_face_value TEXT NOT NULL,
+            payout TEXT NOT NULL, num_lost INTEGER NOT NULL, lost_face_value TEXT NOT NULL,
+            PRIMARY KEY (day, sender, model_id)) WITHOUT ROWID""",
+        # The hashes of winners that were rolled up, so that none can be won a second time.
+        """CREATE TABLE settled_tickets (
+            ticket_hash BLOB PRIMARY KEY) WITHOUT ROWID""",
+        # And how many there were in each last state, by what had kept them from being redeemed.
+        """CREATE TABLE settled_totals (
+            state TEXT NOT NULL, loss TEXT NOT NULL, num INTEGER NOT NULL,
+            face_value TEXT NOT NULL, payout TEXT NOT NULL,
+            PRIMARY KEY (state, loss)) WITHOUT ROWID""",
+        "CREATE INDEX winners_by_payment ON winners (payment_id)",
+        "CREATE INDEX winners_by_manifest ON winners (manifest_id)",
+        "CREATE INDEX winners_by_change ON winners (changed_at)",
+        "CREATE INDEX forfeits_by_manifest ON forfeits (manifest_id)",
+    ),
 )
 
 

@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 
 from lpnode.errors import ConfigError, StorageFailed, StoreInUse
 from lpnode.payment.schema import migrate
+from lpnode.payment.wei_functions import add_wei_functions
 
 _log = logging.getLogger(__name__)
 
@@ -229,6 +230,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     for pragma in _PRAGMAS:
         connection.execute(pragma)
+    add_wei_functions(connection)
     return connection
 
 

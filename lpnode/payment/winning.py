@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from lpnode.errors import NotRetried
-from lpnode.payment.reason_classes import RETRIED, loss_reason
+from lpnode.payment.reason_classes import RETRIED, LossReason, loss_reason
 from lpnode.payment.ticket import SignedTicket, Ticket, TicketHash, TicketParams
 from lpnode.payment.winner_state import WinnerState
 from lpnode.payment.winner_totals import TicketSum, WinnerRow, WinnerTotals
@@ -121,8 +121,12 @@ def _row_of(winner: Winner) -> WinnerRow:
 
 
 def is_recorded(connection: sqlite3.Connection, ticket_hash: TicketHash) -> bool:
-    """Whether the ticket is kept, open or not."""
-    row = connection.execute("SELECT 1 FROM winners WHERE ticket_hash = ?", (ticket_hash,))
+    """Whether the ticket is kept, open or not, or was kept once."""
+    row = connection.execute(
+        """SELECT 1 FROM winners WHERE ticket_hash = :hash
+        UNION ALL SELECT 1 FROM settled_tickets WHERE ticket_hash = :hash""",
+        {"hash": ticket_hash},
+    )
     return row.fetchone() is not None
 
 
@@ -183,13 +187,13 @@ def load_winner(connection: sqlite3.Connection, ticket_hash: TicketHash) -> Winn
 
 
 def count_closed_winners(connection: sqlite3.Connection) -> list[WinnerRow]:
-    """Those that nothing will come of any more, one row each."""
+    """Those that nothing will come of any more: one row each, or for all that were rolled up."""
     closed = [state for state in WinnerState if not state.is_open]
     marks = ", ".join("?" * len(closed))
     rows = connection.execute(
         f"SELECT state, reason, face_value, payout FROM winners WHERE state IN ({marks})", closed
     )
-    return [
+    kept = [
         WinnerRow(
             state=WinnerState(state),
             tickets=TicketSum(1, int.from_bytes(face_value)),
@@ -197,6 +201,21 @@ def count_closed_winners(connection: sqlite3.Connection) -> list[WinnerRow]:
             loss=loss_reason(reason) if WinnerState(state).is_lost else None,
         )
         for state, reason, face_value, payout in rows
+    ]
+    return [*kept, *_load_settled_totals(connection)]
+
+
+def _load_settled_totals(connection: sqlite3.Connection) -> list[WinnerRow]:
+    return [
+        WinnerRow(
+            state=WinnerState(state),
+            tickets=TicketSum(num, int(face_value)),
+            payout_wei=int(payout),
+            loss=LossReason(loss) if loss else None,
+        )
+        for state, loss, num, face_value, payout in connection.execute(
+            "SELECT state, loss, num, face_value, payout FROM settled_totals"
+        )
     ]
 
 
