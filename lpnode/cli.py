@@ -38,6 +38,8 @@ def _run(words: list[str]) -> int:
         return version.run(is_json="--json" in words)
     if words and words[0] in {"serve", "doctor"}:
         return _run_with_settings(words[0], words[1:])
+    if words and words[0] in {"earnings", "tickets"}:
+        return _run_on_the_ledger(words[0], words[1:])
     if words and words[0].startswith("-") and words[0] not in {"-h", "--help", "-help"}:
         # go-livepeer has no subcommands: `lpnode -orchestrator …` is `lpnode serve …`.
         return _run_with_settings("serve", words)
@@ -61,6 +63,18 @@ def _run_with_settings(command: str, words: list[str]) -> int:
 
     is_json = "--json" in words
     return doctor.run([word for word in words if word != "--json"], os.environ, is_json=is_json)
+
+
+def _run_on_the_ledger(command: str, words: list[str]) -> int:
+    # Each knows its own arguments, beside those of serve that say which node's ledger it is.
+    words = ["--help" if word == "-help" else word for word in words]
+    if command == "earnings":
+        from lpnode.command import earnings
+
+        return earnings.run(words, os.environ)
+    from lpnode.command import tickets
+
+    return tickets.run(words, os.environ)
 
 
 def _dispatch(parsed: argparse.Namespace) -> int:
@@ -90,6 +104,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_probe(commands)
     _add_stream(commands)
+    commands.add_parser("earnings", help="what was earned, by model, gateway or day")
+    commands.add_parser("tickets", help="tickets that won: list, show, try again")
     commands.add_parser("doctor", help="what is missing on this machine, and how to fix it")
     return parser
 

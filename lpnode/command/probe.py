@@ -9,6 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from lpnode.command.foreign_text import shown
 from lpnode.errors import InvalidArgument, LpnodeError
 from lpnode.gateway.discover import (
     Discovered,
@@ -33,10 +34,10 @@ def run(arguments: argparse.Namespace) -> int:
         uri = dial_uri(arguments.url)
         found = asyncio.run(get_orchestrator(uri, discovery_request(), timeout_s=arguments.timeout))
     except InvalidArgument as error:
-        errors.print(_shown(f"lpnode probe: {error}"))
+        errors.print(shown(f"lpnode probe: {error}"))
         return 2
     except LpnodeError as error:
-        errors.print(_shown(f"lpnode probe: {type(error).__name__}: {error}"))
+        errors.print(shown(f"lpnode probe: {type(error).__name__}: {error}"))
         return 1
     if arguments.json:
         print(json.dumps(network_capabilities([found]), indent=2))
@@ -50,13 +51,13 @@ def report(found: Discovered) -> RenderableType:
     parts: list[RenderableType] = [_summary(found), _models(found.info)]
     if found.info.hardware:
         parts.append(_hardware(found.info))
-    parts += [Text("fault: ", "red") + _shown(fault) for fault in faults_of(found.info)]
+    parts += [Text("fault: ", "red") + shown(fault) for fault in faults_of(found.info)]
     return Group(*parts)
 
 
 def _summary(found: Discovered) -> Table:
     info = found.info
-    table = Table(title=_shown(f"Node at {found.uri}"), show_header=False, title_justify="left")
+    table = Table(title=shown(f"Node at {found.uri}"), show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     recipient = info.ticket_params.recipient
@@ -78,7 +79,7 @@ def _summary(found: Discovered) -> Table:
         "capabilities": ", ".join(others),
     }
     for name, value in rows.items():
-        table.add_row(name, _shown(value))
+        table.add_row(name, shown(value))
     return table
 
 
@@ -94,11 +95,11 @@ def _models(info: pb.OrchestratorInfo) -> Table:
             is_match = meets(demand_for(capability, model_id), info.capabilities)
             table.add_row(
                 pipeline_of(capability),
-                _shown(model_id),
+                shown(model_id),
                 "yes" if model.warm else "no",
                 str(model.capacity),
                 str(model.capacityInUse),
-                _shown(model.runnerVersion or "none"),
+                shown(model.runnerVersion or "none"),
                 _price(price) if price else without_price,
                 "yes" if is_match else "[red]no[/]",
             )
@@ -111,13 +112,13 @@ def _hardware(info: pb.OrchestratorInfo) -> Table:
         table.add_column(heading, overflow="fold")
     for item in info.hardware:
         if not item.gpu_info:
-            table.add_row(_shown(item.pipeline), _shown(item.model_id), "none", "", "", "")
+            table.add_row(shown(item.pipeline), shown(item.model_id), "none", "", "", "")
         for index, gpu in sorted(item.gpu_info.items()):
             table.add_row(
-                _shown(item.pipeline),
-                _shown(item.model_id),
-                _shown(index),
-                _shown(gpu.name),
+                shown(item.pipeline),
+                shown(item.model_id),
+                shown(index),
+                shown(gpu.name),
                 f"{gpu.major}.{gpu.minor}",
                 f"{gpu.memory_free / _GIB:.1f} / {gpu.memory_total / _GIB:.1f} GiB",
             )
@@ -128,8 +129,3 @@ def _price(price: pb.PriceInfo) -> str:
     if price.pixelsPerUnit <= 0:
         return f"{price.pricePerUnit} / {price.pixelsPerUnit}"
     return f"{float(Fraction(price.pricePerUnit, price.pixelsPerUnit)):g} wei per unit"
-
-
-def _shown(text: str) -> Text:
-    """Text from a stranger: no markup in it counts, and nothing in it steers the terminal."""
-    return Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))

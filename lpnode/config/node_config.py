@@ -24,6 +24,7 @@ from lpnode.protocol.service_uri import DEFAULT_PORT, check_service_uri
 from lpnode.trickle.channels import TrickleConfig
 
 DEFAULT_OPERATOR_PORT = 7935
+PAYMENT_STORE = "payments.db"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +117,7 @@ class NodeConfig:
     @property
     def payment_store(self) -> Path:
         """Where everything that is worth money is kept."""
-        return self.data_dir / "payments.db"
+        return self.data_dir / PAYMENT_STORE
 
 
 def node_config(settings: Settings) -> NodeConfig:
@@ -149,11 +150,7 @@ def node_config(settings: Settings) -> NodeConfig:
         service_uri=advertised,
         listen=listen,
         is_tls=is_tls,
-        operator=Address.parse(
-            settings.text("cliAddr"),
-            name=settings.origin("cliAddr"),
-            default_port=DEFAULT_OPERATOR_PORT,
-        ),
+        operator=operator_address(settings),
         network=network,
         chain=chain_config(settings, data_dir, needs_rate=tariff.needs_rate(models)),
         tariff=tariff,
@@ -182,6 +179,15 @@ def data_directory(settings: Settings) -> Path:
     """Where keys and state are kept: ``-dataDir``, else one for each network."""
     text = settings.text("dataDir") or f"~/.lpData/{settings.text('network')}"
     return Path(text).expanduser()
+
+
+def operator_address(settings: Settings) -> Address:
+    """Where the operator port is. Raises: ConfigError."""
+    return Address.parse(
+        settings.text("cliAddr"),
+        name=settings.origin("cliAddr"),
+        default_port=DEFAULT_OPERATOR_PORT,
+    )
 
 
 def _tariff(settings: Settings) -> TariffConfig:

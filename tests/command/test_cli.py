@@ -8,6 +8,8 @@ import pytest
 
 from lpnode.cli import main
 
+COMMANDS = ("serve", "demo", "probe", "stream", "earnings", "tickets", "doctor")
+
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     for words in ([], ["--help"], ["-h"]):
@@ -15,10 +17,10 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
             main(words)
         assert ended.value.code == 0
         text = capsys.readouterr().out
-        assert all(name in text for name in ("serve", "demo", "probe", "stream", "doctor"))
+        assert all(name in text for name in COMMANDS)
 
 
-@pytest.mark.parametrize("command", ["serve", "doctor", "demo", "probe", "stream"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     try:
         code = main([command, "--help"])
