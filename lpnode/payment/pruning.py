@@ -15,7 +15,7 @@ from lpnode.payment.ledger_sums import DEBITS, FORFEITS, PAYMENTS, WINNERS, Sour
 from lpnode.payment.reason_classes import loss_reason
 from lpnode.payment.winner_state import WinnerState
 
-MAX_ROWS = 256
+MAX_ROWS = 64
 """Of each table in one step, so that nobody waits long for the store."""
 
 _SETTLED = tuple(state for state in WinnerState if not state.is_open)
