@@ -7,6 +7,7 @@ Source: discovery.md section 9 (``payment_recv_errors``); payments.md sections 2
 """
 
 from enum import StrEnum
+from functools import lru_cache
 
 
 class RefusalReason(StrEnum):
@@ -75,6 +76,7 @@ _LOSSES = (
 )
 
 
+@lru_cache(maxsize=128)
 def refusal_reason(text: str) -> RefusalReason:
     """The class of a refusal by its public text."""
     for start, reason in _REFUSALS:

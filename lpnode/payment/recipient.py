@@ -56,6 +56,9 @@ _log = logging.getLogger(__name__)
 _SEED_BYTES = 32
 _NO_HASH = bytes(32)
 _FREE = Fraction(0)
+_NONCE_ERRORS = {
+    verdict: f"invalid ticket senderNonce: {verdict.value}" for verdict in NonceVerdict
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,11 +105,11 @@ class Receipt:
 
 @dataclass(slots=True)
 class _Outcome:
-    """What a batch comes to: who is credited, who won, and the errors in list order."""
+    """What a batch comes to: who is credited, who won, and why not, all by place in the list."""
 
     credited: list[int] = field(default_factory=list)
     winners: list[int] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
+    errors: dict[int, str] = field(default_factory=dict)
 
 
 class Recipient:
@@ -221,11 +224,8 @@ class Recipient:
         params = batch.terms.params(recipient_rand)
         verdicts = await self._verify(batch, params, recipient_rand)
         outcome = self._judge(batch, verdicts, funds)
-        num_left_out = num_tickets - len(batch.nonces)
-        if num_left_out:
-            nonce = message.ticket_sender_params[-1].sender_nonce
-            text = _nonce_error(NonceVerdict.TOO_MANY, payment.sender, nonce)
-            outcome.errors.extend([text] * num_left_out)
+        left_out = range(len(batch.nonces), num_tickets)
+        outcome.errors.update(dict.fromkeys(left_out, _NONCE_ERRORS[NonceVerdict.TOO_MANY]))
         receipt = Receipt(
             sender=payment.sender,
             price=payment.price,
@@ -237,8 +237,13 @@ class Recipient:
         if outcome.credited or outcome.winners:
             await self._record(receipt, batch, params, recipient_rand, outcome, manifest_id)
         if outcome.errors:
-            self._tally.refused(outcome.errors[-1], outcome.errors)
-            raise TicketRejected(outcome.errors[-1])
+            last = max(outcome.errors)
+            text = outcome.errors[last]
+            self._tally.refused(text, outcome.errors.values())
+            if text in _NONCE_ERRORS.values():
+                nonce = message.ticket_sender_params[last].sender_nonce
+                text += f" sender={checksum_text(payment.sender)} nonce={nonce}"
+            raise TicketRejected(text)
         return receipt
 
     def _creation_round(self, *, is_priced: bool) -> tuple[int, bytes]:
@@ -289,10 +294,10 @@ class Recipient:
 
     def _judge(self, batch: TicketBatch, verdicts: Verdicts, funds: SenderFunds) -> _Outcome:
         """Claims the nonces of what will be credited. One step, so it sees one state."""
-        outcome = _Outcome(winners=verdicts.winners)
+        errors = dict.fromkeys(verdicts.invalid, "invalid ticket signature")
+        outcome = _Outcome(winners=verdicts.winners, errors=errors)
         terms = batch.terms
         valid = [index for index in range(len(verdicts)) if verdicts.is_valid(index)]
-        errors = dict.fromkeys(verdicts.invalid, "invalid ticket signature")
         pending_wei = self._winners.pending_wei(terms.sender)
         if self._nonces.has_expired(terms.expiration_block, self._chain.last_l1_block):
             errors.update(dict.fromkeys(valid, "TicketParams expired"))
@@ -306,8 +311,7 @@ class Recipient:
                 if claim is NonceVerdict.NEW:
                     outcome.credited.append(index)
                 else:
-                    errors[index] = _nonce_error(claim, terms.sender, batch.nonces[index])
-        outcome.errors = [text for _, text in sorted(errors.items())]
+                    errors[index] = _NONCE_ERRORS[claim]
         return outcome
 
     async def _record(
@@ -395,9 +399,3 @@ def _winner(signed: SignedTicket, manifest_id: str, now_s: float) -> Winner:
 
 def _row(signatures: bytes, index: int) -> bytes:
     return signatures[index * SIGNATURE_BYTES : (index + 1) * SIGNATURE_BYTES]
-
-
-def _nonce_error(verdict: NonceVerdict, sender: Address, nonce: int) -> str:
-    return (
-        f"invalid ticket senderNonce: {verdict.value} sender={checksum_text(sender)} nonce={nonce}"
-    )
