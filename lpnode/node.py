@@ -34,6 +34,9 @@ from lpnode.gateway.availability import check_availability
 from lpnode.log import set_verbosity
 from lpnode.metrics import Metrics
 from lpnode.onchain import OnChain
+from lpnode.payment.payment_metrics import PaymentMetrics
+from lpnode.payment.ticket import TicketHash
+from lpnode.payment.winning import Winner
 from lpnode.pipeline.catalog import Catalog, built_in
 from lpnode.protocol.capability import LIVE_VIDEO_TO_VIDEO, pipeline_of
 from lpnode.protocol.ethereum import ZERO_ADDRESS, checksum_text
@@ -168,6 +171,14 @@ class Node:
             prices = on_chain.tariff.prices
             paid_quote = PaidQuote(quote, prices, on_chain.payments.recipient)
             till = Till(on_chain.payments, prices, paid_quote)
+            assert self.config.chain is not None  # on_chain is made from it
+            gas_price = self.config.chain.gas_price
+            PaymentMetrics(
+                self.metrics,
+                on_chain.payments.summary,
+                min_gas_price_wei=gas_price.min_wei,
+                max_gas_price_wei=gas_price.max_wei,
+            )
         async with asyncio.TaskGroup() as tasks:
             orchestrator = self._orchestrator(quote if till is None else till.quote, http)
             router = Router(self._routes(quote, till))
@@ -266,11 +277,19 @@ class Node:
             chain=lambda: self.on_chain.facts() if self.on_chain else None,
             log_level=lambda: self.config.log.verbosity,
             set_log_level=set_verbosity,
+            payments=lambda: (
+                self.on_chain.payments.summary().as_fields() if self.on_chain else None
+            ),
+            retry_tickets=self._retry_tickets if self.config.chain else None,
         )
 
     def _set_base_price(self, sender: str, price: str, pixels: str, currency: str) -> None:
         assert self.on_chain is not None  # the operator's port is served with it
         self.on_chain.tariff.set_base_price(sender, price, pixels, currency)
+
+    async def _retry_tickets(self, ticket_hash: TicketHash | None) -> list[Winner]:
+        assert self.on_chain is not None  # the operator's port is served with it
+        return await self.on_chain.redemption.retry(ticket_hash)
 
     def _model_changed(self, status: ModelStatus) -> None:
         """Takes a model that was given up off the offer, and puts it back when it has recovered."""

@@ -1,7 +1,8 @@
 """The operator's port: health, state, metrics and a few settings, in plain HTTP without passwords.
 
 It listens on loopback unless told otherwise. Parameters are form fields, in the query or an
-urlencoded body; answers are text that ends with a newline, as go-livepeer's tools expect.
+urlencoded body; answers are text that ends with a newline, as go-livepeer's tools expect. This
+node's own are ``/tickets/retry``, and ``LiveSessions`` and ``Payments`` in ``/status``.
 
 Source: discovery.md section 7.3.
 """
