@@ -38,7 +38,7 @@ def _run(words: list[str]) -> int:
         return version.run(is_json="--json" in words)
     if words and words[0] in {"serve", "doctor"}:
         return _run_with_settings(words[0], words[1:])
-    if words and words[0] in {"earnings", "tickets"}:
+    if words and words[0] in {"earnings", "tickets", "wallet"}:
         return _run_on_the_ledger(words[0], words[1:])
     if words and words[0].startswith("-") and words[0] not in {"-h", "--help", "-help"}:
         # go-livepeer has no subcommands: `lpnode -orchestrator …` is `lpnode serve …`.
@@ -72,6 +72,10 @@ def _run_on_the_ledger(command: str, words: list[str]) -> int:
         from lpnode.command import earnings
 
         return earnings.run(words, os.environ)
+    if command == "wallet":
+        from lpnode.command import wallet
+
+        return wallet.run(words, os.environ)
     from lpnode.command import tickets
 
     return tickets.run(words, os.environ)
@@ -106,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_stream(commands)
     commands.add_parser("earnings", help="what was earned, by model, gateway or day")
     commands.add_parser("tickets", help="tickets that won: list, show, try again")
+    commands.add_parser("wallet", help="the account, and what keeps it from earning")
     commands.add_parser("doctor", help="what is missing on this machine, and how to fix it")
     return parser
 

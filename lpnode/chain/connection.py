@@ -11,7 +11,7 @@ from lpnode.chain.controller import CONTROLLERS, Deployment, resolve
 from lpnode.chain.eth import Eth
 from lpnode.chain.gas_price import GasPrice, GasPriceConfig
 from lpnode.chain.housekeeping import Housekeeping, HousekeepingConfig
-from lpnode.chain.keystore import KeystoreConfig, open_keystore
+from lpnode.chain.keystore import KeystoreConfig, keystore_address, open_keystore
 from lpnode.chain.price_feed import CurrentRate, PriceFeed
 from lpnode.chain.redeemer import Redeemer
 from lpnode.chain.remote_signer import RemoteSigner
@@ -59,6 +59,43 @@ class ChainConfig:
             raise ConfigError("-ethOrchAddr must not be the zero address")
 
 
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A chain that answers, and where its contracts are."""
+
+    eth: Eth
+    chain_id: int
+    deployment: Deployment
+
+
+@asynccontextmanager
+async def reach(config: ChainConfig) -> AsyncIterator[Reached]:
+    """Asks the chain who it is and for its contracts; no account is needed.
+
+    Raises:
+        ConfigError: the network is not known.
+        ChainError: no endpoint answers, or the contracts are not there.
+    """
+    async with JsonRpc(config.rpc) as rpc:
+        eth = Eth(rpc)
+        chain_id = await eth.chain_id()
+        controller = config.controller or CONTROLLERS.get(chain_id)
+        if controller is None:
+            known = ", ".join(map(str, sorted(CONTROLLERS)))
+            raise ConfigError(
+                f"-ethController must be given for chain {chain_id}; known chains are {known}"
+            )
+        yield Reached(eth, chain_id, await resolve(eth, controller, config.service_registry))
+
+
+def account_address(account: KeystoreConfig | RemoteSignerConfig) -> Address:
+    """Whose account it is, without opening it.
+
+    Raises: ConfigError: there is no such key file, or it does not say.
+    """
+    return keystore_address(account) if isinstance(account, KeystoreConfig) else account.address
+
+
 class ChainConnection:
     """The open connection. ``opened`` makes it, ``attach`` lets it send, ``run`` keeps it.
 
@@ -98,17 +135,13 @@ class ChainConnection:
             ChainError: no endpoint answers, or the contracts are not there.
         """
         async with AsyncExitStack() as resources:
-            eth = Eth(await resources.enter_async_context(JsonRpc(config.rpc)))
-            chain_id = await eth.chain_id()
-            controller = config.controller or CONTROLLERS.get(chain_id)
-            if controller is None:
-                known = ", ".join(map(str, sorted(CONTROLLERS)))
-                raise ConfigError(
-                    f"-ethController must be given for chain {chain_id}; known chains are {known}"
-                )
-            deployment = await resolve(eth, controller, config.service_registry)
+            reached = await resources.enter_async_context(reach(config))
             connection = cls(
-                config, eth, chain_id, deployment, await _open_signer(config.account, resources)
+                config,
+                reached.eth,
+                reached.chain_id,
+                reached.deployment,
+                await _open_signer(config.account, resources),
             )
             await connection.state.start()
             if connection.rate is not None:

@@ -52,6 +52,18 @@ def open_keystore(config: KeystoreConfig) -> LocalSigner:
     return signer
 
 
+def keystore_address(config: KeystoreConfig) -> Address:
+    """Whose key it is, as the file says; the password is not needed.
+
+    Raises: ConfigError: no such account, more than one, or the file does not say.
+    """
+    path, keyfile = _find(config)
+    address = config.address or _address(keyfile)
+    if address is None:
+        raise ConfigError(f"the key file {path.name} has no address: give it with -ethAcctAddr")
+    return address
+
+
 def _find(config: KeystoreConfig) -> tuple[Path, dict[str, Any]]:
     path = config.path
     if path.is_file():

@@ -54,6 +54,10 @@ class RoundsManager(Contract):
             length_l1_blocks=length,
         )
 
+    async def current(self) -> int:
+        """The round as of now, begun or not."""
+        return int(await self.read(CURRENT_ROUND))
+
     async def block_hash(self, number: int, block: Block = "latest") -> bytes:
         """Returns the 32 bytes kept for a round; zeros: none."""
         return bytes(await self.read(BLOCK_HASH_FOR_ROUND, number, block=block))

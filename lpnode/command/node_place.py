@@ -35,7 +35,7 @@ def find_node(words: Sequence[str], environment: Mapping[str, str]) -> tuple[Nod
     by the same variables and file as to ``lpnode serve``.
     Raises: ConfigError.
     """
-    of_serve, rest = _split(words)
+    of_serve, rest = split_settings(words)
     settings = read_settings(SERVE_FLAGS, of_serve, environment)
     place = NodePlace(
         store=data_directory(settings) / PAYMENT_STORE,
@@ -44,7 +44,8 @@ def find_node(words: Sequence[str], environment: Mapping[str, str]) -> tuple[Nod
     return place, rest
 
 
-def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+def split_settings(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Returns the words that are settings of serve, as it reads them, and the others."""
     flags = {name.lower(): flag for flag in SERVE_FLAGS for name in (flag.name, *flag.aliases)}
     of_serve: list[str] = []
     rest: list[str] = []
