@@ -206,4 +206,4 @@ _DOCTOR_HELP = """\
 usage: lpnode doctor [--json] [serve's flags]
 
 Looks at what `lpnode serve` with the same flags would need: Python, compiler, native modules,
-CUDA, codecs, ports, certificate, models. Exits 1 if something needed is missing."""
+CUDA, codecs, ports, certificate, models, the chain. Exits 1 if something needed is missing."""

@@ -1,16 +1,17 @@
 """``lpnode doctor``: what is missing on this machine, and how to fix it."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lpnode.command.chain_checks import CHAIN_CHECKS
 from lpnode.command.machine_checks import MACHINE_CHECKS
 from lpnode.command.node_checks import NODE_CHECKS
 from lpnode.command.verdict import Grade, Verdict
-from lpnode.config import SERVE_FLAGS, NodeConfig, node_config, read_settings
+from lpnode.config import SERVE_FLAGS, node_config, read_settings
 from lpnode.errors import ConfigError
 
 _COLOURS = {Grade.OK: "green", Grade.WARNING: "yellow", Grade.MISSING: "red"}
@@ -36,8 +37,7 @@ def examine(words: Sequence[str], environment: Mapping[str, str]) -> list[Verdic
         config = node_config(read_settings(SERVE_FLAGS, words, environment))
     except ConfigError as error:
         return [*verdicts, Verdict.missing("settings", str(error), "correct this setting")]
-    checks: Sequence[Callable[[NodeConfig], Verdict]] = NODE_CHECKS
-    return [*verdicts, *(check(config) for check in checks)]
+    return [*verdicts, *(check(config) for check in (*NODE_CHECKS, *CHAIN_CHECKS))]
 
 
 def _show(verdicts: Sequence[Verdict]) -> None:

@@ -8,6 +8,8 @@ from end_to_end.paid_node import chain_words, keystore_in, models_in
 from evm import ETHER, Evm
 
 from lpnode.cli import main
+from lpnode.command.doctor import examine
+from lpnode.command.verdict import Grade
 from lpnode.protocol.ethereum import checksum_text
 
 
@@ -61,3 +63,12 @@ def test_a_chain_that_does_not_answer_is_an_error(
     words = [*words_of(evm, tmp_path), "-ethUrl", "http://127.0.0.1:9"]
     assert main(["wallet", "status", *words]) == 1
     assert "lpnode: RpcUnavailable" in capsys.readouterr().err
+
+
+def test_the_doctor_looks_at_the_chain_too(evm: Evm, tmp_path: Path) -> None:
+    words = [*words_of(evm, tmp_path), "-serviceAddr", "127.0.0.1:8935"]
+    found = {verdict.subject: verdict for verdict in examine(words, {})}["chain"]
+    assert found.grade is Grade.WARNING
+    assert "no active orchestrator" in found.fix
+    lost = examine([*words, "-ethUrl", "http://127.0.0.1:9"], {})
+    assert {verdict.subject: verdict for verdict in lost}["chain"].grade is Grade.MISSING
