@@ -9,6 +9,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from end_to_end.whole_node import until
 
 from lpnode.cli import main
 from lpnode.command.node_process import NodeProcess
@@ -36,10 +37,11 @@ async def test_it_serves_until_sigterm_and_leaves_with_0(
             http.get(f"{node.operator_uri}/metrics") as response,
         ):
             metrics = await response.text()
+        # Said once models are loaded, which a node that is stopped does not wait for.
+        await until(lambda: "serving https://127.0.0.1" in (tmp_path / "node.log").read_text())
     assert found.info.transcoder == node.service_uri
     assert 'livepeer_ai_container_idle{model_name="noop"' in metrics
     assert node.exit_code == 0
-    assert "serving https://127.0.0.1" in (tmp_path / "node.log").read_text()
 
 
 def test_a_taken_port_is_one_line_and_exit_code_2(
