@@ -32,6 +32,8 @@ LpnodeError
       TransactionTimedOut  not mined in time; it may still be
       TransactionReverted  mined, and the contract declined
       TransactionLost      another transaction took its place
+  PaymentRequired      a node asks for money, and nobody is there to pay
+  SpendingLimitExceeded  a gateway would pay more than it may; nothing was sent
   ConfigError          at start only: says what was given and what would be accepted
     StoreInUse           another process has the payment store
   InvalidArgument      a caller's mistake, never caused by a peer
@@ -198,6 +200,14 @@ class TransactionReverted(TransactionError):
 
 class TransactionLost(TransactionError):
     """Another transaction with the same nonce was mined; this one never will be."""
+
+
+class PaymentRequired(LpnodeError):
+    """A node asks for money, or for a signature, and no account was given; says what it costs."""
+
+
+class SpendingLimitExceeded(LpnodeError):
+    """A gateway would pay more than it may; nothing was sent. Names the limit."""
 
 
 class ConfigError(LpnodeError):

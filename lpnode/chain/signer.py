@@ -91,6 +91,11 @@ class LocalSigner:
         """The account."""
         return self._account.address
 
+    @property
+    def account(self) -> Account:
+        """The key itself, for who signs many messages at once."""
+        return self._account
+
     async def sign_transaction(self, transaction: Transaction) -> SignedTransaction:
         """Signs in about a millisecond."""
         # Half a second to import, needed by nodes that redeem with their own key alone.

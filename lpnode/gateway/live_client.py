@@ -47,11 +47,15 @@ class LiveClientConfig:
     max_in_flight: int = 3
     """Input segments begun and not yet answered."""
     max_failed_segments: int = 7
+    last_words_s: float = 1.0
+    """How long the node's events may take to end once it has closed another channel: they say why.
+    """
     drain_s: float = 5.0
     """How long output may take to end after the input did; a gateway does not wait at all."""
 
     def __post_init__(self) -> None:
-        if min(self.keep_alive_s, self.event_gap_s, self.drain_s) <= 0 or self.max_in_flight < 1:
+        times = (self.keep_alive_s, self.event_gap_s, self.last_words_s, self.drain_s)
+        if min(times) <= 0 or self.max_in_flight < 1:
             raise ConfigError(f"times and max_in_flight must be positive, got {self}")
 
 
@@ -84,7 +88,7 @@ class LiveClient:
         self._is_listening = asyncio.Event()
         self._is_running = asyncio.Event()
         self._is_ending = False
-        self._has_events = True
+        self._events_ended = asyncio.Event()
         self._last_event_at = clock()
         self._in_flight = 0
         self.num_segments_sent = 0
@@ -155,7 +159,7 @@ class LiveClient:
         try:
             segment = await publisher.begin()
         except ChannelError as error:
-            raise PeerGone(f"the node closed the input channel: {error}") from error
+            raise await self._closed("input", error) from error
         self._in_flight += 1
         return segment
 
@@ -163,7 +167,7 @@ class LiveClient:
         try:
             await segment.write(data)
         except (EndOfChannel, NoSuchChannel) as error:
-            raise PeerGone(f"the node closed the input channel: {error}") from error
+            raise await self._closed("input", error) from error
         except (ChannelError, PeerGone) as error:
             self._count_failure(segment, error)
             await publisher.disown(segment)
@@ -174,7 +178,7 @@ class LiveClient:
         try:
             await segment.close()
         except (EndOfChannel, NoSuchChannel) as error:
-            raise PeerGone(f"the node closed the input channel: {error}") from error
+            raise await self._closed("input", error) from error
         except (ChannelError, PeerGone) as error:
             self._count_failure(segment, error)
         else:
@@ -206,7 +210,15 @@ class LiveClient:
             if not isinstance(error, ChannelError):
                 raise error from group
             if not self._is_ending:
-                raise PeerGone(f"the node closed the output channel: {error}") from error
+                raise await self._closed("output", error) from error
+
+    async def _closed(self, channel: str, error: ChannelError) -> PeerGone:
+        try:
+            async with asyncio.timeout(self._config.last_words_s):
+                await self._events_ended.wait()
+        except TimeoutError:
+            _log.debug("the node closed the %s channel and goes on with its events", channel)
+        return PeerGone(f"the node closed the {channel} channel: {error}")
 
     async def _receive_events(self, http: aiohttp.ClientSession) -> None:
         try:
@@ -221,13 +233,15 @@ class LiveClient:
             if not isinstance(error, ChannelError):
                 raise error from group
             # Like a gateway: the end of the events alone is no failure; a gap before it is.
-            self._has_events = False
+            self._events_ended.set()
             _log.debug("events ended: %s", error)
 
     async def _watch_events(self) -> None:
-        while self._has_events:
+        while not self._events_ended.is_set():
             await asyncio.sleep(self._config.keep_alive_s)
-            if self._has_events and self._clock() - self._last_event_at > self._config.event_gap_s:
+            if self._events_ended.is_set():
+                return
+            if self._clock() - self._last_event_at > self._config.event_gap_s:
                 raise PeerGone(f"no event from the node for {self._config.event_gap_s:g} s")
 
     async def _keep_alive(self) -> None:
@@ -236,7 +250,7 @@ class LiveClient:
             try:
                 await self.update({"keep": "alive"})
             except (EndOfChannel, NoSuchChannel) as error:
-                raise PeerGone(f"the node closed the control channel: {error}") from error
+                raise await self._closed("control", error) from error
             except (ChannelError, PeerGone) as error:
                 _log.warning("a keep-alive did not arrive: %s", error)
 

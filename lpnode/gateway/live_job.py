@@ -10,10 +10,12 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from lpnode.errors import BadParameters, NoCapacity, ProtocolError, Refused
+from lpnode.gateway.credentials import credentials_header
 from lpnode.gateway.http2_post import Answer, post
 from lpnode.protocol import lp_rpc_pb2 as pb
+from lpnode.protocol.ethereum import Account
 from lpnode.protocol.payment_header import PAYMENT_HEADER
-from lpnode.protocol.segment_header import SEGMENT_HEADER, ai_segment, segment_header
+from lpnode.protocol.segment_header import SEGMENT_HEADER
 
 REQUEST_S = 5.0
 _AUTHORIZATION = "Livepeer-AI-Worker-1.0"
@@ -32,7 +34,7 @@ class LiveJobRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveJobAnswer:
-    """Where the four channels are (absolute URLs), and the id that payments would carry."""
+    """Where the four channels are (absolute URLs), and the id that payments carry."""
 
     publish_url: str
     subscribe_url: str
@@ -42,18 +44,25 @@ class LiveJobAnswer:
 
 
 async def start_live_job(
-    info: pb.OrchestratorInfo, demand: pb.Capabilities, request: LiveJobRequest
+    info: pb.OrchestratorInfo,
+    demand: pb.Capabilities,
+    request: LiveJobRequest,
+    *,
+    account: Account | None = None,
+    payment: str = "",
 ) -> LiveJobAnswer:
-    """Posts the job to ``info.transcoder`` with unsigned credentials and an empty payment.
+    """Posts the job to ``info.transcoder``.
+
+    ``account`` signs the credentials, ``payment`` is the header; off-chain there is neither.
 
     Raises: NoCapacity, BadParameters, Refused: declined; the text is the node's. PeerGone: no
         answer within 5 s. ProtocolError: an answer that would break a gateway.
     """
-    credentials = ai_segment(request.model_id.encode(), demand, info.auth_token)
+    credentials = credentials_header(request.model_id, demand, info.auth_token, account)
     headers = [
         ("Content-Type", "application/json"),
-        (PAYMENT_HEADER, ""),
-        (SEGMENT_HEADER, segment_header(credentials)),
+        (PAYMENT_HEADER, payment),
+        (SEGMENT_HEADER, credentials),
         ("Authorization", _AUTHORIZATION),
     ]
     body = {
