@@ -1,6 +1,6 @@
 """A gateway that pays, and a chain on which it has funds: real tickets, no network."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lpnode.errors import ChainError
+from lpnode.gateway.ticket_sender import signed_payment
 from lpnode.payment.params import PricingConfig
 from lpnode.payment.payments import Payments, PaymentsConfig
 from lpnode.payment.recipient import RecipientConfig
@@ -63,32 +64,6 @@ def minbe(number: int) -> bytes:
     return number.to_bytes((number.bit_length() + 7) // 8)
 
 
-def wire_params(params: TicketParams) -> pb.TicketParams:
-    """As a node sends them, without field 7, which gateways do not echo."""
-    return pb.TicketParams(
-        recipient=params.recipient,
-        face_value=minbe(params.face_value_wei),
-        win_prob=minbe(params.win_prob),
-        recipient_rand_hash=params.recipient_rand_hash,
-        seed=minbe(params.seed),
-        expiration_block=minbe(params.expiration_block),
-    )
-
-
-def quoted_params(message: pb.TicketParams) -> TicketParams:
-    """What a node sent."""
-    return TicketParams(
-        recipient=Address(message.recipient),
-        face_value_wei=int.from_bytes(message.face_value),
-        win_prob=int.from_bytes(message.win_prob),
-        recipient_rand_hash=message.recipient_rand_hash,
-        seed=int.from_bytes(message.seed),
-        expiration_block=int.from_bytes(message.expiration_block),
-        creation_round=message.expiration_params.creation_round,
-        creation_round_block_hash=message.expiration_params.creation_round_block_hash,
-    )
-
-
 def pay(
     params: TicketParams,
     nonces: Iterable[int],
@@ -96,21 +71,8 @@ def pay(
     account: Account = GATEWAY,
 ) -> pb.Payment:
     """A payment of one ticket for each nonce, signed by ``account``."""
-    return pb.Payment(
-        ticket_params=wire_params(params),
-        sender=account.address,
-        expiration_params=pb.TicketExpirationParams(
-            creation_round=params.creation_round,
-            creation_round_block_hash=params.creation_round_block_hash,
-        ),
-        ticket_sender_params=[
-            pb.TicketSenderParams(
-                sender_nonce=nonce, sig=account.sign(params.preimage(account.address, nonce))
-            )
-            for nonce in nonces
-        ],
-        expected_price=pb.PriceInfo(pricePerUnit=price.numerator, pixelsPerUnit=price.denominator),
-    )
+    price_info = pb.PriceInfo(pricePerUnit=price.numerator, pixelsPerUnit=price.denominator)
+    return signed_payment(params, price_info, account, nonces)
 
 
 def changed(payment: pb.Payment, **fields: Any) -> pb.Payment:
@@ -140,7 +102,7 @@ class PaymentBench:
         return self.folder / "payments.db"
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[Payments]:
+    async def running(self, now_ns: Callable[[], int] | None = None) -> AsyncIterator[Payments]:
         payments = Payments(
             PaymentsConfig(
                 path=self.path,
@@ -150,7 +112,7 @@ class PaymentBench:
             chain=self.chain,
             reader=self.chain,
             now_s=lambda: self.now_s,
-            now_ns=lambda: self.now_ns,
+            now_ns=now_ns or (lambda: self.now_ns),
         )
         async with payments.opened():
             yield payments

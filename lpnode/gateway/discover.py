@@ -26,6 +26,7 @@ from lpnode.protocol.service_uri import DEFAULT_PORT
 
 CALL_S = 3.0
 
+_UNSIGNED = "sig check failed"
 _SERVICE = "/net.Orchestrator/"
 
 M = TypeVar("M", bound=Message)
@@ -120,7 +121,8 @@ async def call(
         raise DiscoveryRefused(error.message or error.status.name) from error
     except TimeoutError as error:
         raise PeerGone(f"{uri} did not answer within {timeout_s:g} s") from error
-    except (StreamTerminatedError, Http2Error, DecodeError) as error:
+    except (StreamTerminatedError, Http2Error, DecodeError, KeyError) as error:
+        # KeyError: the library takes it for granted that a head has a status.
         raise ProtocolError(
             f"{uri} does not speak gRPC: {error or type(error).__name__}"
         ) from error
@@ -128,6 +130,11 @@ async def call(
         raise PeerGone(f"{uri} cannot be reached: {error}") from error
     finally:
         await _hang_up(channel)
+
+
+def is_unsigned(refusal: DiscoveryRefused) -> bool:
+    """Whether the node wants the request signed, as on-chain nodes do."""
+    return _UNSIGNED in str(refusal)
 
 
 def faults_of(info: pb.OrchestratorInfo) -> list[str]:

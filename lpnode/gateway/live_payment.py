@@ -167,6 +167,11 @@ class LivePayer:
                 )
         return LivePayment(self, info, demand, terms)
 
+    def header_without_payment(self, info: pb.OrchestratorInfo) -> str:
+        """The ``Livepeer-Payment`` header for free work: it says whose the credentials are."""
+        price = info.price_info if info.HasField("price_info") else None
+        return encode_message(pb.Payment(sender=self.account.address, expected_price=price))
+
 
 class LivePayment:
     """The payments for one stream: ``prepay``, then ``begin`` and ``run``.

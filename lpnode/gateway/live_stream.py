@@ -17,7 +17,13 @@ from lpnode.errors import (
     first_cause,
 )
 from lpnode.gateway.amounts import price_text
-from lpnode.gateway.discover import Discovered, demand_for, discovery_request, get_orchestrator
+from lpnode.gateway.discover import (
+    Discovered,
+    demand_for,
+    discovery_request,
+    get_orchestrator,
+    is_unsigned,
+)
 from lpnode.gateway.latency import LatencyMeter
 from lpnode.gateway.live_client import LiveClient, LiveClientConfig
 from lpnode.gateway.live_job import LiveJobRequest, start_live_job
@@ -33,8 +39,6 @@ from lpnode.session.mailbox import LosslessMailbox
 
 _QUEUED_PIECES = 120
 _MAX_ERRORS_KEPT = 20
-# What an on-chain node answers to a request without a signature.
-_UNSIGNED = "sig check failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +163,7 @@ class LiveStream:
                 stream_id=secrets.token_hex(4),
             ),
             account=None if self._payer is None else self._payer.account,
-            payment="" if self.payment is None else await self.payment.prepay(),
+            payment=await self._first_payment(info),
         )
         self.started_at = self._clock()
         self.start_s = self.started_at - asked_at
@@ -201,7 +205,7 @@ class LiveStream:
         try:
             self.discovered = await get_orchestrator(self._plan.uri, request)
         except DiscoveryRefused as error:
-            if self._payer is None and _UNSIGNED in str(error):
+            if self._payer is None and is_unsigned(error):
                 raise PaymentRequired(
                     f"{self._plan.uri} is on-chain and answers signed requests only: give the key "
                     "of an account that can pay: lpnode stream --pay KEYFILE"
@@ -219,6 +223,11 @@ class LiveStream:
                 f"{self._plan.model_id!r}; lpnode probe shows what it offers"
             )
         return info
+
+    async def _first_payment(self, info: pb.OrchestratorInfo) -> str:
+        if self.payment is not None:
+            return await self.payment.prepay()
+        return "" if self._payer is None else self._payer.header_without_payment(info)
 
     async def _send_updates(self) -> None:
         assert self.client is not None

@@ -3,183 +3,34 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import httpx
 import pytest
 from live_input import h264_input
-from node_bench import KEY, MODEL, Gateway, NodeBench
+from node_bench import KEY, Gateway, NodeBench
+from paid_node import CHEAP, NODE, PRICE, PaidNode, S, demand, no_tickets, paid_for, text
 from paying_gateway import (
     GATEWAY,
     OTHER_GATEWAY,
     Funds,
     PaymentBench,
     pay,
-    quoted_params,
 )
 from payment_vectors import VECTORS
 
-from lpnode.admission.admit import Admitter, AdmitterConfig
-from lpnode.admission.ai_models import ModelEntry
-from lpnode.admission.auth_token import AuthTokens
-from lpnode.admission.paid_quote import PaidQuote, Prices
 from lpnode.admission.price import PriceBook
-from lpnode.admission.quote import Quote, QuoteConfig
-from lpnode.admission.till import Till
-from lpnode.chain.signer import LocalSigner
 from lpnode.edge.certificate import ensure_certificate, server_context
-from lpnode.edge.exchange import Headers, Request, Response
-from lpnode.edge.grpc.orchestrator import Orchestrator
-from lpnode.edge.http.live import LiveEndpoint
-from lpnode.edge.http.payment import PaymentEndpoint
+from lpnode.edge.exchange import Response
 from lpnode.edge.listener import Listener, ListenerConfig
-from lpnode.edge.routes import Router
 from lpnode.edge.status import grpc_status
-from lpnode.payment.balance import BalanceKey
-from lpnode.payment.payments import Payments
+from lpnode.gateway.credentials import credentials_header
+from lpnode.gateway.ticket_terms import price_of, read_ticket_params
 from lpnode.payment.work_units import LIVE_PREPAID_S, LIVE_UNITS_PER_S
 from lpnode.protocol import lp_rpc_pb2 as pb
 from lpnode.protocol.base64_message import encode_message
-from lpnode.protocol.capability import LIVE_VIDEO_TO_VIDEO, to_bitstring
-from lpnode.protocol.ethereum import Account, checksum_text
-from lpnode.protocol.segment_header import ai_segment, segment_header, signed_part
-from lpnode.schedule.capacity import ModelKey
 from lpnode.session.stop_reason import StopReason
-
-NODE = LocalSigner(bytes(31) + b"\x0b")
-CHEAP = ModelKey(LIVE_VIDEO_TO_VIDEO, "cheap")
-PRICE = Fraction(1200)
-S = 1_000_000_000
-
-
-class Body:
-    """A request body that is there at once."""
-
-    def __init__(self, data: bytes = b"") -> None:
-        self._data = data
-
-    async def read(self) -> bytes:
-        data, self._data = self._data, b""
-        return data
-
-
-def text(response: Response) -> str:
-    assert isinstance(response.body, bytes)
-    return response.body.decode()
-
-
-def demand(key: ModelKey = KEY) -> pb.Capabilities:
-    """What a gateway asks for that wants one model."""
-    wanted = pb.Capabilities(
-        bitstring=to_bitstring([key.capability]), capacities={key.capability: 1}
-    )
-    wanted.constraints.PerCapability[key.capability].models[key.model_id].SetInParent()
-    return wanted
-
-
-@dataclass
-class PaidNode:
-    """What of a node a paying gateway meets, without its sockets."""
-
-    bench: NodeBench
-    money: PaymentBench
-    payments: Payments
-
-    def __post_init__(self) -> None:
-        tokens = AuthTokens(bytes(32))
-        self.quote = Quote(
-            QuoteConfig(service_uri="https://node.example:8935", address=NODE.address),
-            models=[ModelEntry(pipeline="live-video-to-video", model_id=MODEL)],
-            capacity=self.bench.capacity,
-            tokens=tokens,
-        )
-        self.prices = Prices(
-            PriceBook(base={}, models={None: {KEY: PRICE, CHEAP: Fraction(3)}}),
-            last_l1_block=lambda: self.money.chain.last_l1_block,
-        )
-        paid_quote = PaidQuote(self.quote, self.prices, self.payments.recipient)
-        till = Till(self.payments, self.prices, paid_quote)
-        admitter = Admitter(
-            AdmitterConfig(verify_signatures=True),
-            tokens=tokens,
-            capabilities=lambda: self.quote.capabilities,
-        )
-        live = LiveEndpoint(
-            self.bench.sessions,
-            admitter,
-            channels_url="https://node.example:8935/ai/trickle/",
-            till=till,
-        )
-        payment = PaymentEndpoint(admitter, self.quote, till)
-        self.router = Router([*live.routes(), *payment.routes()])
-        self.orchestrator = Orchestrator(
-            quote=paid_quote, capacity=self.bench.capacity, tokens=tokens, signer=NODE
-        )
-
-    async def discover(
-        self, key: ModelKey = KEY, account: Account = GATEWAY
-    ) -> pb.OrchestratorInfo:
-        request = pb.OrchestratorRequest(
-            address=account.address,
-            sig=account.sign(checksum_text(account.address).encode()),
-            capabilities=demand(key),
-            ignoreCapacityCheck=True,
-        )
-        reply = self.orchestrator.get_orchestrator(request.SerializeToString())
-        assert not isinstance(reply, bytes)
-        return pb.OrchestratorInfo.FromString(await reply)
-
-    async def send(
-        self,
-        path: str,
-        payment: pb.Payment | str,
-        info: pb.OrchestratorInfo,
-        manifest_id: str = "35_noop",
-        account: Account = GATEWAY,
-        body: bytes = b"",
-    ) -> Response:
-        segment = ai_segment(manifest_id.encode(), demand(), info.auth_token)
-        segment.sig = account.sign(signed_part(segment))
-        headers = {
-            "Livepeer-Payment": payment if isinstance(payment, str) else encode_message(payment),
-            "Livepeer-Segment": segment_header(segment),
-            "Content-Type": "application/json",
-        }
-        return await self.router(Request("POST", path, "", Headers(headers.items()), Body(body)))
-
-    async def start(self, payment: pb.Payment, info: pb.OrchestratorInfo) -> Response:
-        body = json.dumps({"model_id": MODEL, "gateway_request_id": "1a2b3c4d"}).encode()
-        return await self.send("/live-video-to-video", payment, info, body=body)
-
-    async def pay_more(
-        self, payment: pb.Payment | str, info: pb.OrchestratorInfo, manifest_id: str
-    ) -> Response:
-        return await self.send("/payment", payment, info, manifest_id)
-
-    def balance(self, manifest_id: str) -> Fraction | None:
-        return self.payments.balances.get(BalanceKey(GATEWAY.address, manifest_id))
-
-
-def price_of(info: pb.OrchestratorInfo) -> Fraction:
-    return Fraction(info.price_info.pricePerUnit, info.price_info.pixelsPerUnit)
-
-
-def paid_for(info: pb.OrchestratorInfo, duration_s: int, first_nonce: int = 1) -> pb.Payment:
-    """What a gateway sends for so many seconds of live video."""
-    params = quoted_params(info.ticket_params)
-    fee = duration_s * LIVE_UNITS_PER_S * price_of(info)
-    num_tickets = -(-fee // params.expected_value)
-    return pay(params, range(first_nonce, first_nonce + int(num_tickets)), price_of(info))
-
-
-def no_tickets(price: Fraction | None = None) -> pb.Payment:
-    payment = pb.Payment(sender=GATEWAY.address)
-    if price is not None:
-        payment.expected_price.pricePerUnit = price.numerator
-        payment.expected_price.pixelsPerUnit = price.denominator
-    return payment
 
 
 @pytest.fixture
@@ -203,7 +54,7 @@ async def test_a_reply_has_a_price_and_parameters_that_gateways_accept(node: Pai
     info = await node.discover()
     assert price_of(info) == PRICE * Fraction(101, 100)
     assert info.address == NODE.address
-    params = quoted_params(info.ticket_params)
+    params = read_ticket_params(info.ticket_params)
     assert params.expiration_block == node.money.chain.last_l1_block + 40
     assert params.creation_round == 3500
     assert params.expected_value < params.face_value_wei
@@ -225,7 +76,7 @@ async def test_a_paid_job_starts_and_its_payment_counts_for_it(node: PaidNode) -
     balance = node.balance(manifest_id)
     assert balance is not None
     fee = LIVE_PREPAID_S * LIVE_UNITS_PER_S * price_of(info)
-    assert fee <= balance < fee + quoted_params(info.ticket_params).expected_value
+    assert fee <= balance < fee + read_ticket_params(info.ticket_params).expected_value
 
 
 @pytest.mark.parametrize("price", [None, Fraction(0), Fraction(10**9)])
@@ -291,7 +142,7 @@ async def test_a_payment_counts_for_the_manifest_that_its_credentials_name(node:
     info = await node.discover()
     payment = paid_for(info, 5)
     assert (await node.pay_more(payment, info, "8badf00d")).status == 200
-    ev = quoted_params(info.ticket_params).expected_value
+    ev = read_ticket_params(info.ticket_params).expected_value
     assert node.balance("8badf00d") == len(payment.ticket_sender_params) * ev
 
 
@@ -427,12 +278,10 @@ async def test_a_stream_lives_on_payments_and_ends_when_they_stop(node: PaidNode
 async def test_600_tickets_fit_in_one_header(node: PaidNode, http2: bool, tmp_path: Path) -> None:
     """R2, over TLS on a real port."""
     info = await node.discover()
-    payment = pay(quoted_params(info.ticket_params), range(600), price_of(info))
-    segment = ai_segment(b"8badf00d", demand(), info.auth_token)
-    segment.sig = GATEWAY.sign(signed_part(segment))
+    payment = pay(read_ticket_params(info.ticket_params), range(600), price_of(info))
     headers = {
         "Livepeer-Payment": encode_message(payment),
-        "Livepeer-Segment": segment_header(segment),
+        "Livepeer-Segment": credentials_header("8badf00d", demand(), info.auth_token, GATEWAY),
     }
     listener = Listener(
         ListenerConfig(host="127.0.0.1", port=0),
@@ -448,5 +297,5 @@ async def test_600_tickets_fit_in_one_header(node: PaidNode, http2: bool, tmp_pa
         await listener.drain(1.0)
     assert len(headers["Livepeer-Payment"]) > 57_000
     assert response.status_code == 200, response.text
-    ev = quoted_params(info.ticket_params).expected_value
+    ev = read_ticket_params(info.ticket_params).expected_value
     assert node.balance("8badf00d") == 600 * ev
