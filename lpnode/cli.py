@@ -144,6 +144,13 @@ def _add_probe(commands: "_Commands[argparse.ArgumentParser]") -> None:
     probe.add_argument(
         "--json", action="store_true", help="print the shape of a gateway's /getNetworkCapabilities"
     )
+    probe.add_argument(
+        "--key",
+        type=Path,
+        metavar="KEYFILE",
+        help="sign the question with this account (hex key or keystore), as on-chain nodes want it",
+    )
+    probe.add_argument("--password-file", type=Path, help="file with the keystore's password")
     probe.add_argument("--timeout", type=float, default=3.0, help="seconds (%(default)s)")
 
 
@@ -177,6 +184,51 @@ def _add_stream(commands: "_Commands[argparse.ArgumentParser]") -> None:
     stream.add_argument("--fps", type=int, default=30, help="of the test picture (%(default)s)")
     stream.add_argument("--json", action="store_true", help="print the results as one JSON object")
     stream.add_argument("--verbose", action="store_true", help="show every event of the node")
+    _add_payment(stream.add_argument_group("payment", "tickets for a node that asks a price"))
+
+
+def _add_payment(payment: "argparse._ArgumentGroup") -> None:
+    payment.add_argument(
+        "--pay",
+        type=Path,
+        metavar="KEYFILE",
+        help="account that pays: 32 bytes as hex, or a keystore of version 3",
+    )
+    payment.add_argument("--password-file", type=Path, help="file with the keystore's password")
+    payment.add_argument("--max-price", metavar="WEI", help="highest price per unit; default: any")
+    payment.add_argument(
+        "--max-ticket-ev",
+        type=int,
+        default=3 * 10**12,
+        metavar="WEI",
+        help="most that one ticket may be worth on average (%(default)s)",
+    )
+    payment.add_argument(
+        "--max-total-ev",
+        type=int,
+        default=2 * 10**13,
+        metavar="WEI",
+        help="most that one payment may be worth on average (%(default)s)",
+    )
+    payment.add_argument(
+        "--payment-interval",
+        type=float,
+        default=5.0,
+        metavar="SECONDS",
+        help="time between payments (%(default)s)",
+    )
+    payment.add_argument(
+        "--eth-url", help="JSON-RPC of the chain: checks deposit and reserve, follows L1 blocks"
+    )
+    payment.add_argument(
+        "--eth-controller", metavar="ADDRESS", help="Controller; default: that of the network"
+    )
+    payment.add_argument(
+        "--stop-paying",
+        type=float,
+        metavar="AT",
+        help="pay no more AT seconds after the start, to see the node cut the stream",
+    )
 
 
 def _size(text: str) -> tuple[int, int]:

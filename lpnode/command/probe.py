@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+from collections.abc import Iterator
 from fractions import Fraction
 
 from rich.console import Console, Group, RenderableType
@@ -10,7 +11,15 @@ from rich.table import Table
 from rich.text import Text
 
 from lpnode.command.foreign_text import shown
-from lpnode.errors import InvalidArgument, LpnodeError
+from lpnode.command.payer import signing_account
+from lpnode.errors import (
+    DiscoveryRefused,
+    InvalidArgument,
+    LpnodeError,
+    ProtocolError,
+)
+from lpnode.gateway.amounts import price_text, wei_text
+from lpnode.gateway.credentials import address_signature
 from lpnode.gateway.discover import (
     Discovered,
     demand_for,
@@ -18,26 +27,34 @@ from lpnode.gateway.discover import (
     discovery_request,
     faults_of,
     get_orchestrator,
+    is_unsigned,
 )
 from lpnode.gateway.network_capabilities import network_capabilities
+from lpnode.gateway.ticket_terms import ticket_terms
 from lpnode.protocol import lp_rpc_pb2 as pb
 from lpnode.protocol.capability import CAPABILITY_NAMES, from_bitstring, meets, pipeline_of
-from lpnode.protocol.ethereum import checksum_text, to_address
+from lpnode.protocol.ethereum import Account, checksum_text, to_address
 
 _GIB = 1 << 30
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Probes ``arguments.url``. 0: usable by gateways, 1: not, or no answer; 2: no such address."""
+    """Probes ``arguments.url``. 0: usable by gateways, 1: not, or no answer; 2: no such address.
+
+    Raises: ConfigError: the key file cannot be used.
+    """
     errors = Console(stderr=True)
+    request = _request(signing_account(arguments))
     try:
         uri = dial_uri(arguments.url)
-        found = asyncio.run(get_orchestrator(uri, discovery_request(), timeout_s=arguments.timeout))
+        found = asyncio.run(get_orchestrator(uri, request, timeout_s=arguments.timeout))
     except InvalidArgument as error:
         errors.print(shown(f"lpnode probe: {error}"))
         return 2
     except LpnodeError as error:
         errors.print(shown(f"lpnode probe: {type(error).__name__}: {error}"))
+        if isinstance(error, DiscoveryRefused) and is_unsigned(error):
+            errors.print("An on-chain node answers signed requests only: give a key with --key.")
         return 1
     if arguments.json:
         print(json.dumps(network_capabilities([found]), indent=2))
@@ -46,11 +63,18 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if faults_of(found.info) else 0
 
 
+def _request(account: Account | None) -> pb.OrchestratorRequest:
+    if account is None:
+        return discovery_request()
+    return discovery_request(sender=account.address, signature=address_signature(account))
+
+
 def report(found: Discovered) -> RenderableType:
     """Returns the tables that describe a node to a person."""
     parts: list[RenderableType] = [_summary(found), _models(found.info)]
     if found.info.hardware:
         parts.append(_hardware(found.info))
+    parts += _tickets(found.info)
     parts += [Text("fault: ", "red") + shown(fault) for fault in faults_of(found.info)]
     return Group(*parts)
 
@@ -81,6 +105,31 @@ def _summary(found: Discovered) -> Table:
     for name, value in rows.items():
         table.add_row(name, shown(value))
     return table
+
+
+def _tickets(info: pb.OrchestratorInfo) -> Iterator[RenderableType]:
+    """What tickets for the base price must look like; nothing where that is free."""
+    try:
+        terms = ticket_terms(info)
+    except ProtocolError:  # one of the faults
+        return
+    if terms is None:
+        return
+    params = terms.params
+    table = Table(title="Tickets for the base price", show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    rows = {
+        "price": price_text(terms.price),
+        "face value": wei_text(params.face_value_wei),
+        "odds": f"one in {round(terms.odds)} wins",
+        "expected value": wei_text(params.expected_value),
+        "expire at": f"L1 block {params.expiration_block}",
+        "round": str(params.creation_round),
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    yield table
 
 
 def _models(info: pb.OrchestratorInfo) -> Table:

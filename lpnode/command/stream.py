@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import uvloop
 from rich.console import Console
 
+from lpnode.command.payer import opened_payer
 from lpnode.command.stream_report import (
     GLASS_TO_GLASS,
     SENT_TO_BACK,
@@ -44,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     console = Console(stderr=True)
     console.print(f"streaming {how} through {plan.model_id} at {plan.uri}", highlight=False)
     with _opened(arguments.output) as file:
-        stream = _stream(plan, media, read_key, file, console, arguments.verbose)
+        stream = _stream(arguments, plan, media, read_key, file, console)
         report = report_of(plan, uvloop.run(stream), measure)
     if arguments.json:
         print(json.dumps(report.as_fields()))
@@ -56,20 +57,23 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _stream(
+    arguments: argparse.Namespace,
     plan: StreamPlan,
     media: MediaInput,
     read_key: ReadKey,
     file: BinaryIO | None,
     console: Console,
-    is_verbose: bool,
 ) -> LiveStream:
     def show_event(event: Mapping[str, Any]) -> None:
-        if is_verbose:
+        if arguments.verbose:
             console.print_json(json.dumps(event), indent=None)
 
-    stream = LiveStream(plan, media, read_key=read_key, file=file, on_event=show_event)
-    with stopped_by_signals(stream), console.status("starting") as status:
-        await run_shown(stream, status.update)
+    async with opened_payer(arguments) as payer:
+        stream = LiveStream(
+            plan, media, read_key=read_key, file=file, on_event=show_event, payer=payer
+        )
+        with stopped_by_signals(stream), console.status("starting") as status:
+            await run_shown(stream, status.update)
     return stream
 
 

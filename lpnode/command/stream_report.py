@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from lpnode.command.payment_report import PaymentReport
 from lpnode.gateway.latency import LatencySummary
 from lpnode.gateway.live_stream import LiveStream, StreamPlan
 
@@ -49,6 +50,7 @@ class StreamReport:
     errors: list[str]
     latency: LatencySummary
     is_steady: bool
+    payment: PaymentReport | None
     failure: str
 
     @property
@@ -92,6 +94,7 @@ class StreamReport:
                 "max": _ms(latency.max_s),
                 "is_steady": self.is_steady,
             },
+            "payment": None if self.payment is None else self.payment.as_fields(),
             "failure": self.failure,
         }
 
@@ -142,6 +145,8 @@ class StreamReport:
             yield "parameter updates", str(self.updates)
         if self.unmarked:
             yield "unrecognised", f"{self.unmarked} frames (loading, or changed beyond reading)"
+        if self.payment is not None:
+            yield from self.payment.facts()
         for error in self.errors:
             yield "error of the node", error
         if self.failure:
@@ -179,6 +184,7 @@ def report_of(plan: StreamPlan, stream: LiveStream, measure: str = GLASS_TO_GLAS
         errors=stream.events.errors,
         latency=steady if steady.count else meter.summary(),
         is_steady=bool(steady.count),
+        payment=None if stream.payment is None else PaymentReport.of(stream.payment),
         failure=f"{type(failure).__name__}: {failure}" if failure is not None else "",
     )
 
@@ -190,6 +196,8 @@ def progress_line(stream: LiveStream) -> str:
     meter = stream.meter
     recent = [frame.latency_s for frame in meter.returns[-30:]]
     latency = f"{sorted(recent)[len(recent) // 2] * 1000:.0f} ms" if recent else "no frame back yet"
+    if stream.payment is not None:
+        latency += f" · {stream.payment.paid.num_tickets} tickets"
     state = f" · {stream.events.state}" if stream.events.state else ""
     return (
         f"{meter.sent} frames sent · {len(meter.returns)} back at {meter.returned_fps():.1f} fps · "

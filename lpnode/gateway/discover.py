@@ -19,6 +19,7 @@ from grpclib.exceptions import ProtocolError as Http2Error
 
 from lpnode import __version__
 from lpnode.errors import DiscoveryRefused, InvalidArgument, PeerGone, ProtocolError
+from lpnode.gateway.ticket_terms import ticket_terms
 from lpnode.protocol import lp_rpc_pb2 as pb
 from lpnode.protocol.capability import DEFAULT_CAPABILITIES, to_bitstring
 from lpnode.protocol.ethereum import ZERO_ADDRESS, Address
@@ -158,6 +159,11 @@ def faults_of(info: pb.OrchestratorInfo) -> list[str]:
         faults.append("no address: refused by registry gateways")
     if info.HasField("price_info") and info.price_info.pixelsPerUnit == 0:
         faults.append("pixelsPerUnit is 0: the price cannot be used")
+    else:
+        try:
+            ticket_terms(info)
+        except ProtocolError as error:
+            faults.append(str(error))
     return faults
 
 

@@ -54,7 +54,9 @@ def node_uri(tmp_path: Path) -> Iterator[str]:
 
 
 def probe_of(url: str, *, is_json: bool = False) -> int:
-    return probe.run(argparse.Namespace(url=url, json=is_json, timeout=3.0))
+    return probe.run(
+        argparse.Namespace(url=url, json=is_json, timeout=3.0, key=None, password_file=None)
+    )
 
 
 def test_a_sound_node_is_shown_and_exits_with_0(
