@@ -2,15 +2,10 @@
 #include "ticket/field_scalar.h"
 
 namespace lpnode::ticket {
-namespace {
-
-struct ThisFile;
-
-}  // namespace
 
 void check_claims_portable(const GeneratorTable& generator, const SignerTable& signer,
                            std::span<const Claim> claims, std::span<uint8_t> accepted) noexcept {
-  ClaimCheck<FieldScalar<ThisFile>>(generator, signer).run(claims, accepted);
+  ClaimCheck<FieldScalar>(generator, signer).run(claims, accepted);
 }
 
 }  // namespace lpnode::ticket

@@ -13,8 +13,6 @@
 
 namespace lpnode::ticket {
 
-// File: a type of the including file alone, so that the code is its own (Note [Always inline]).
-template <typename File>
 struct FieldScalar {
   static constexpr size_t kLanes = 1;
   // How check_claims.h uses it, by measurement (Zen 4).
