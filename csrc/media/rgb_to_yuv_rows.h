@@ -62,17 +62,6 @@ void convert_last_columns(const Block& block, const RowPair<In>& in, int first, 
   __builtin_memcpy(out.v + first / 2, v, (count + 1) / 2);
 }
 
-// Asks for the same columns of the next two rows. Six streams that each cross a page every other row
-// are more than the hardware follows by itself. Past the end it does nothing.
-template <typename Block, typename In>
-void prefetch_below(const RowPair<In>& in, int x, ptrdiff_t width) {
-  constexpr int kLine = 64 / static_cast<int>(sizeof(In));
-  for (const In* const* rows : {in.red, in.green, in.blue})
-    for (int r = 0; r < 2; ++r)
-      for (int i = 0; i < Block::kColumns; i += kLine)
-        __builtin_prefetch(rows[r] + 2 * width + x + i);
-}
-
 template <typename Block, typename In>
 void convert_row_pairs(const Block& block, const RgbToYuvSpec& spec, const In* rgb,
                        const MutableYuvView& out) {
@@ -87,10 +76,7 @@ void convert_row_pairs(const Block& block, const RgbToYuvSpec& spec, const In* r
                        out.u + line / 2 * out.u_pitch_bytes,
                        out.v + line / 2 * out.v_pitch_bytes};
     int x = 0;
-    for (; x + Block::kColumns <= spec.width; x += Block::kColumns) {
-      prefetch_below<Block>(in, x, width);
-      block.convert(in, x, rows);
-    }
+    for (; x + Block::kColumns <= spec.width; x += Block::kColumns) block.convert(in, x, rows);
     if (x < spec.width) convert_last_columns(block, in, x, spec.width - x, rows);
   }
 }
