@@ -8,6 +8,9 @@ function(lpnode_compile_options target)
     target_compile_options(${target} PUBLIC -fsanitize=${LPNODE_SANITIZE} -fno-omit-frame-pointer)
     target_link_options(${target} PUBLIC -fsanitize=${LPNODE_SANITIZE})
   endif()
+  if(LPNODE_FUZZERS)
+    target_compile_options(${target} PRIVATE -fsanitize=fuzzer-no-link)
+  endif()
 endfunction()
 
 # lpnode_native_module(name SOURCES a.cpp b.cpp): the library lpnode_<name>, which never includes

@@ -18,8 +18,8 @@ namespace lpnode::ticket {
 struct FieldIfma {
   static constexpr size_t kLanes = 8;
   // How check_claims.h uses it, by measurement (Zen 4).
-  static constexpr int kAffineLevels = 2;
-  static constexpr size_t kBatchGroups = 4, kMinBatchGroups = 2;
+  static constexpr int kAffineLevels = 3;
+  static constexpr size_t kBatchGroups = 8, kMinBatchGroups = 2;
   using Mask = uint8_t;
   struct Element {
     __m512i limb[5];

@@ -1,11 +1,9 @@
 // Fuzz target: any scalars, any r: every path of check_claims and the plain curve agree.
-//
-// Built as a test it runs over inputs of its own; for a fuzzer compile it, with the sources of
-// csrc/ticket, by clang++ -fsanitize=fuzzer,address,undefined -DLPNODE_LIBFUZZER.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 
+#include "fuzz_target.h"
 #include "plain_curve.h"
 #include "ticket/known_signer.h"
 
@@ -63,14 +61,5 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
 }
 
 #ifndef LPNODE_LIBFUZZER
-int main() {
-  Numbers numbers(5);
-  for (int run = 0; run < 60; ++run) {
-    std::vector<uint8_t> input(numbers.word() % (97 * 24));
-    // Half of the inputs are mostly zeros and ones, where scalars are short or all but all ones.
-    for (uint8_t& byte : input)
-      byte = static_cast<uint8_t>(run % 2 ? numbers.word() : -(numbers.word() % 2));
-    LLVMFuzzerTestOneInput(input.data(), input.size());
-  }
-}
+int main() { run_fuzz_target(60, 97 * 24); }
 #endif
