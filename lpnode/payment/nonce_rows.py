@@ -1,8 +1,12 @@
-"""Nonces on disk. Each function is a change, or part of one, for ``PaymentStore.write``."""
+"""Nonces on disk. Each function is a change, or part of one, for ``PaymentStore.write``.
 
+A recipient rand has one row, with its nonces as a JSON list: a payment of 100 tickets changes one
+row and not a hundred.
+"""
+
+import json
 import sqlite3
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from lpnode.errors import StorageFailed
 from lpnode.payment.facts import get_fact, set_fact
@@ -12,33 +16,28 @@ _EVICTED = "evicted_l1_block"
 
 
 def add_nonces(
-    connection: sqlite3.Connection, rand_hash: bytes, expiration_block: int, nonces: Iterable[int]
+    connection: sqlite3.Connection, rand_hash: bytes, expiration_block: int, nonces: Collection[int]
 ) -> None:
     """Writes nonces that are new. Raises: StorageFailed: one is there already."""
-    connection.execute(
-        "INSERT OR IGNORE INTO params (rand_hash, expiration_block) VALUES (?, ?)",
-        (rand_hash, expiration_block),
-    )
-    (params_id,) = connection.execute(
-        "SELECT id FROM params WHERE rand_hash = ?", (rand_hash,)
+    row = connection.execute(
+        "SELECT nonces FROM params WHERE rand_hash = ?", (rand_hash,)
     ).fetchone()
-    try:
-        connection.executemany(
-            "INSERT INTO nonces VALUES (?, ?)", ((params_id, nonce) for nonce in nonces)
-        )
-    except sqlite3.IntegrityError as error:
-        raise StorageFailed("payment store: a nonce is there already") from error
+    kept: list[int] = [*(json.loads(row[0]) if row else ()), *nonces]
+    if len(set(kept)) < len(kept):
+        raise StorageFailed("payment store: a nonce is there already")
+    connection.execute(
+        """INSERT INTO params (rand_hash, expiration_block, nonces) VALUES (?, ?, ?)
+        ON CONFLICT (rand_hash) DO UPDATE SET nonces = excluded.nonces""",
+        (rand_hash, expiration_block, json.dumps(kept, separators=(",", ":"))),
+    )
 
 
 def load_nonces(connection: sqlite3.Connection) -> list[SavedNonces]:
     """Everything that has not been evicted."""
-    nonces: defaultdict[int, set[int]] = defaultdict(set)
-    for params_id, nonce in connection.execute("SELECT params_id, nonce FROM nonces"):
-        nonces[params_id].add(nonce)
     return [
-        SavedNonces(bytes(rand_hash), expiration_block, frozenset(nonces[params_id]))
-        for params_id, rand_hash, expiration_block in connection.execute(
-            "SELECT id, rand_hash, expiration_block FROM params"
+        SavedNonces(bytes(rand_hash), expiration_block, frozenset(json.loads(nonces)))
+        for rand_hash, expiration_block, nonces in connection.execute(
+            "SELECT rand_hash, expiration_block, nonces FROM params"
         )
     ]
 

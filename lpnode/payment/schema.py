@@ -93,6 +93,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX winners_by_change ON winners (changed_at)",
         "CREATE INDEX forfeits_by_manifest ON forfeits (manifest_id)",
     ),
+    (
+        # The nonces of a recipient rand in its row, as a JSON list.
+        "ALTER TABLE params ADD COLUMN nonces TEXT NOT NULL DEFAULT '[]'",
+        """UPDATE params SET nonces =
+            (SELECT json_group_array(nonce) FROM nonces WHERE params_id = params.id)""",
+        "DROP TABLE nonces",
+    ),
 )
 
 

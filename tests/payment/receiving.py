@@ -39,7 +39,7 @@ async def assert_nothing_changed(payments: Payments) -> None:
     def count(connection: sqlite3.Connection) -> list[int]:
         return [
             connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-            for table in ("payments", "nonces", "balances", "winners")
+            for table in ("payments", "params", "balances", "winners")
         ]
 
     assert await payments.store.write(count) == [0, 0, 0, 0]

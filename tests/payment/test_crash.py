@@ -31,7 +31,7 @@ def test_a_killed_node_loses_no_ticket_and_takes_no_nonce_twice(
             str(num_kills),
             str(seed),
         ],
-        env=os.environ | {"PYTHONPATH": str(TESTS)},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])},
         capture_output=True,
         text=True,
         check=False,

@@ -15,7 +15,7 @@ from payment.receiving import KEY, MANIFEST, OFTEN_WON, params_for, refused
 from lpnode.errors import StorageFailed
 from lpnode.payment.balance import BalanceKey
 from lpnode.payment.ledger import Job
-from lpnode.payment.nonces import SavedNonces
+from lpnode.payment.nonce_rows import load_nonces
 
 
 async def test_a_ticket_is_credited_once_however_it_is_sent_again(bench: PaymentBench) -> None:
@@ -89,7 +89,7 @@ async def test_a_payment_that_cannot_be_written_is_not_credited_and_may_come_aga
         payment = pay(params, [1, 2])
         await payments.store.write(
             lambda c: c.execute(
-                "CREATE TRIGGER broken BEFORE INSERT ON nonces "
+                "CREATE TRIGGER broken BEFORE INSERT ON params "
                 "BEGIN SELECT RAISE(ABORT, 'the disk failed'); END"
             )
         )
@@ -124,9 +124,7 @@ async def test_expired_nonces_are_forgotten_and_their_tickets_stay_refused(
         await payments.recipient.receive(payment, MANIFEST)
         bench.chain.last_l1_block = 140
         await payments.forget_expired()
-        rows: list[SavedNonces] = await payments.store.write(
-            lambda c: c.execute("SELECT * FROM nonces").fetchall()
-        )
+        rows = await payments.store.write(load_nonces)
         assert (rows, len(payments.recipient._nonces)) == ([], 0)
         bench.chain.last_l1_block = 120  # an endpoint that lags behind
         assert (
@@ -165,10 +163,11 @@ async def test_a_replay_leaves_no_trace_even_when_it_holds_a_winner(bench: Payme
     bench.pricing = OFTEN_WON
 
     def count(connection: sqlite3.Connection) -> list[int]:
-        return [
+        num_rows = [
             connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-            for table in ("payments", "nonces", "winners")
+            for table in ("payments", "params", "winners")
         ]
+        return [*num_rows, sum(len(row.nonces) for row in load_nonces(connection))]
 
     async with bench.running() as payments:
         params = await params_for(payments)

@@ -197,6 +197,41 @@ async def test_a_nonce_that_is_on_disk_cannot_be_written_again(tmp_path: Path) -
     assert row.nonces == {1, 2}
 
 
+async def test_nonces_of_an_older_release_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "payments.db"
+    connection = sqlite3.connect(path)
+    for statement in MIGRATIONS[0]:
+        connection.execute(statement)
+    for params_id, rand_hash in enumerate((RAND_HASH, b"\x06" * 32), 1):
+        connection.execute("INSERT INTO params VALUES (?, ?, 140)", (params_id, rand_hash))
+    connection.executemany("INSERT INTO nonces VALUES (1, ?)", [(0,), (2**32 - 1,)])
+    connection.execute("PRAGMA user_version = 1")
+    connection.commit()
+    connection.close()
+    async with opened(path) as store:
+        with pytest.raises(StorageFailed, match="nonce"):
+            await store.write(lambda c: add_nonces(c, RAND_HASH, 140, [2**32 - 1]))
+        await store.write(lambda c: add_nonces(c, RAND_HASH, 140, [7]))
+        rows = await store.write(load_nonces)
+    assert {row.rand_hash: row.nonces for row in rows} == {
+        RAND_HASH: {0, 7, 2**32 - 1},
+        b"\x06" * 32: frozenset(),
+    }
+
+
+async def test_what_is_committed_moves_into_the_file_while_nobody_waits(tmp_path: Path) -> None:
+    path = tmp_path / "payments.db"
+    async with opened(path) as store:
+        for number in range(200):
+            await store.write(fact(f"n{number}"))
+        # A copy without the write-ahead log: what of it is in the file itself.
+        copy = tmp_path / "copy.db"
+        copy.write_bytes(path.read_bytes())
+    connection = sqlite3.connect(copy)
+    assert count(connection) >= 64
+    connection.close()
+
+
 async def test_evicted_nonces_stay_refused_if_the_head_goes_back(tmp_path: Path) -> None:
     path = tmp_path / "payments.db"
     async with opened(path) as store:
