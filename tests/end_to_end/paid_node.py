@@ -62,12 +62,14 @@ def chain_words(evm: Evm, recipient: Address | None = None) -> tuple[str, ...]:
 
 
 @asynccontextmanager
-async def paid_node(evm: Evm, folder: Path, *words: str) -> AsyncIterator[NodeProcess]:
+async def paid_node(
+    evm: Evm, folder: Path, *words: str, price_wei: int = PRICE_WEI
+) -> AsyncIterator[NodeProcess]:
     """``lpnode serve`` on the local chain, paid to an orchestrator of its own."""
     settings = (
         *keystore_in(folder, orchestrator_of(evm)),
         *chain_words(evm),
-        *models_in(folder),
+        *models_in(folder, price_wei),
         *words,
     )
     async with NodeProcess(folder / "data", folder / "log.txt", settings) as node:
