@@ -38,7 +38,9 @@ class SenderAccount:
             chain_id = await eth.chain_id()
             found = controller or CONTROLLERS.get(chain_id)
             if found is None:
-                raise ConfigError(f"the Controller must be given for chain {chain_id}")
+                raise ConfigError(
+                    f"--eth-controller: the Controller must be given for chain {chain_id}"
+                )
             broker = await Controller(eth, found).contract("TicketBroker")
             yield cls(eth, TicketBroker(eth, broker), sender)
 
