@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from lpnode.gateway.amounts import price_text, wei_text
+from lpnode.gateway.amounts import amount_text, price_text
 from lpnode.gateway.live_payment import LivePayment, Paid
 from lpnode.gateway.ticket_terms import TicketTerms
 
@@ -53,7 +53,7 @@ class PaymentReport:
         """The form for people: names and values."""
         paid = self.paid
         yield "price", price_text(self.start_price)
-        yield "paid", f"{wei_text(paid.ev_wei)} with {paid.num_tickets} tickets"
+        yield "paid", f"{amount_text(paid.ev_wei)} with {paid.num_tickets} tickets"
         text = f"{paid.num_payments} sent"
         if paid.num_refused or paid.num_lost:
             text += f", {paid.num_refused} refused, {paid.num_lost} without an answer"
@@ -61,16 +61,16 @@ class PaymentReport:
             text += "; then stopped, as asked"
         yield "payments", text
         yield "each ticket", ticket_text(self.terms)
-        yield "for work of", wei_text(paid.fee_wei)
-        yield "credit left", wei_text(self.credit_wei)
+        yield "for work of", amount_text(paid.fee_wei)
+        yield "credit left", amount_text(self.credit_wei)
 
 
 def ticket_text(terms: TicketTerms) -> str:
     """What one ticket is worth, and how often it wins how much."""
     params = terms.params
     return (
-        f"worth {wei_text(params.expected_value)}: one in {round(terms.odds)} "
-        f"wins {wei_text(params.face_value_wei)}"
+        f"worth {amount_text(params.expected_value)}: one in {round(terms.odds)} "
+        f"wins {amount_text(params.face_value_wei)}"
     )
 
 

@@ -18,7 +18,7 @@ from lpnode.errors import (
     LpnodeError,
     ProtocolError,
 )
-from lpnode.gateway.amounts import price_text, wei_text
+from lpnode.gateway.amounts import amount_text, price_text
 from lpnode.gateway.credentials import address_signature
 from lpnode.gateway.discover import (
     Discovered,
@@ -121,9 +121,9 @@ def _tickets(info: pb.OrchestratorInfo) -> Iterator[RenderableType]:
     table.add_column(overflow="fold")
     rows = {
         "price": price_text(terms.price),
-        "face value": wei_text(params.face_value_wei),
+        "face value": amount_text(params.face_value_wei),
         "odds": f"one in {round(terms.odds)} wins",
-        "expected value": wei_text(params.expected_value),
+        "expected value": amount_text(params.expected_value),
         "expire at": f"L1 block {params.expiration_block}",
         "round": str(params.creation_round),
     }

@@ -10,7 +10,7 @@ _ETH_DIGITS = 4
 _PRICE_DIGITS = 9
 
 
-def wei_text(amount_wei: Fraction | int) -> str:
+def amount_text(amount_wei: Fraction | int) -> str:
     """Whole wei, and the same in ETH to four digits."""
     whole_wei = amount_wei.numerator // amount_wei.denominator
     return f"{whole_wei} wei ({_rounded(Fraction(amount_wei) / _WEI_PER_ETH, _ETH_DIGITS)} ETH)"
@@ -18,7 +18,7 @@ def wei_text(amount_wei: Fraction | int) -> str:
 
 def price_text(price: Fraction) -> str:
     """A price in wei per unit, and what it makes of an hour of live video."""
-    per_hour = wei_text(price * LIVE_UNITS_PER_S * 3600)
+    per_hour = amount_text(price * LIVE_UNITS_PER_S * 3600)
     return f"{_rounded(price, _PRICE_DIGITS)} wei per unit, {per_hour} an hour of live video"
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from lpnode.errors import ConfigError, SpendingLimitExceeded
-from lpnode.gateway.amounts import price_text, wei_text
+from lpnode.gateway.amounts import amount_text, price_text
 from lpnode.gateway.ticket_terms import TicketTerms
 from lpnode.payment.chain_view import SenderFunds
 from lpnode.payment.nonces import MAX_NONCES
@@ -53,13 +53,13 @@ class SpendingLimits:
         ev_wei = terms.params.expected_value
         if ev_wei >= terms.params.face_value_wei:
             raise SpendingLimitExceeded(
-                f"each of the node's tickets would win {wei_text(terms.params.face_value_wei)}: "
+                f"each of the node's tickets would win {amount_text(terms.params.face_value_wei)}: "
                 "that is payment in full, with every ticket to be redeemed"
             )
         if ev_wei > self.max_ticket_ev_wei:
             raise SpendingLimitExceeded(
-                f"the node's tickets are worth {wei_text(ev_wei)} each on average; "
-                f"the most for one is {wei_text(self.max_ticket_ev_wei)}"
+                f"the node's tickets are worth {amount_text(ev_wei)} each on average; "
+                f"the most for one is {amount_text(self.max_ticket_ev_wei)}"
             )
 
     def check_total(self, terms: TicketTerms, num_tickets: int) -> None:
@@ -67,13 +67,13 @@ class SpendingLimits:
         total_wei = num_tickets * terms.params.expected_value
         if total_wei > self.max_total_ev_wei:
             raise SpendingLimitExceeded(
-                f"a payment of {num_tickets} tickets would be worth {wei_text(total_wei)}; "
-                f"the most for one is {wei_text(self.max_total_ev_wei)}"
+                f"a payment of {num_tickets} tickets would be worth {amount_text(total_wei)}; "
+                f"the most for one is {amount_text(self.max_total_ev_wei)}"
             )
         if num_tickets > MAX_NONCES:
             raise SpendingLimitExceeded(
                 f"a payment would take {num_tickets} tickets of "
-                f"{wei_text(terms.params.expected_value)}, and nodes take {MAX_NONCES} for one "
+                f"{amount_text(terms.params.expected_value)}, and nodes take {MAX_NONCES} for one "
                 "quote: this node's -ticketEV is too low for its price"
             )
 
@@ -82,7 +82,7 @@ class SpendingLimits:
         if not funds.deposit_wei or not funds.reserve_wei:
             raise SpendingLimitExceeded(
                 f"the paying account needs a deposit and a reserve in TicketBroker; it has "
-                f"{wei_text(funds.deposit_wei)} and {wei_text(funds.reserve_wei)}"
+                f"{amount_text(funds.deposit_wei)} and {amount_text(funds.reserve_wei)}"
             )
         if funds.withdraw_round:
             raise SpendingLimitExceeded(
@@ -91,7 +91,7 @@ class SpendingLimits:
             )
         if terms.params.face_value_wei * self.deposit_multiplier > funds.deposit_wei:
             raise SpendingLimitExceeded(
-                f"a winning ticket of the node costs {wei_text(terms.params.face_value_wei)}; "
-                f"the deposit of {wei_text(funds.deposit_wei)} does not hold it "
+                f"a winning ticket of the node costs {amount_text(terms.params.face_value_wei)}; "
+                f"the deposit of {amount_text(funds.deposit_wei)} does not hold it "
                 f"{self.deposit_multiplier} times"
             )
