@@ -6,21 +6,9 @@ Source: discovery.md section 8. Names marked unused are accepted with a warning.
 import textwrap
 
 from lpnode.config.chain_flags import CHAIN_FLAGS, PRICE_FLAGS
-from lpnode.config.settings import Flag, Kind
+from lpnode.config.settings import Flag, Kind, used_flag
 
 _TEXT, _BOOL, _INT, _DURATION = Kind.TEXT, Kind.BOOL, Kind.INT, Kind.DURATION
-
-
-def _used(
-    group: str,
-    name: str,
-    kind: Kind,
-    default: str,
-    text: str,
-    *aliases: str,
-    is_secret: bool = False,
-) -> Flag:
-    return Flag(name, kind, default, text, group, aliases, is_secret=is_secret)
 
 
 def _unused(name: str, kind: Kind, default: str, *aliases: str, is_secret: bool = False) -> Flag:
@@ -28,7 +16,7 @@ def _unused(name: str, kind: Kind, default: str, *aliases: str, is_secret: bool 
 
 
 _NETWORK = [
-    _used(
+    used_flag(
         "Network",
         "serviceAddr",
         _TEXT,
@@ -36,7 +24,7 @@ _NETWORK = [
         "address advertised to gateways: host:port, a URL, or none; "
         "empty: this machine's outgoing address and the listener's port",
     ),
-    _used(
+    used_flag(
         "Network",
         "httpAddr",
         _TEXT,
@@ -44,13 +32,15 @@ _NETWORK = [
         "where to listen; http:// in front makes it plaintext; empty: all interfaces, port of "
         "the service address",
     ),
-    _used("Network", "nodes", _TEXT, "", "further instances to advertise, comma list"),
-    _used(
+    used_flag("Network", "nodes", _TEXT, "", "further instances to advertise, comma list"),
+    used_flag(
         "Network", "cliAddr", _TEXT, "127.0.0.1:7935", "operator port: /status /healthz /metrics"
     ),
-    _used("Network", "certFile", _TEXT, "", "certificate chain (PEM); empty: self-signed, kept"),
-    _used("Network", "keyFile", _TEXT, "", "private key of -certFile (PEM)"),
-    _used(
+    used_flag(
+        "Network", "certFile", _TEXT, "", "certificate chain (PEM); empty: self-signed, kept"
+    ),
+    used_flag("Network", "keyFile", _TEXT, "", "private key of -certFile (PEM)"),
+    used_flag(
         "Network",
         "authWebhookUrl",
         _TEXT,
@@ -58,10 +48,10 @@ _NETWORK = [
         "asked before each GetOrchestrator answer",
         is_secret=True,  # its path or query often holds a key
     ),
-    _used(
+    used_flag(
         "Network", "startupAvailabilityCheck", _BOOL, "true", "ping the service address at start"
     ),
-    _used(
+    used_flag(
         "Network",
         "network",
         _TEXT,
@@ -72,33 +62,43 @@ _NETWORK = [
 ]
 
 _NODE = [
-    _used("Node", "orchestrator", _BOOL, "true", "always so on this node"),
-    _used("Node", "aiWorker", _BOOL, "true", "always so: models run in the same process"),
-    _used("Node", "dataDir", _TEXT, "", "keys and state; empty: ~/.lpData/<network>", "datadir"),
-    _used("Node", "maxSessions", _TEXT, "10", "transcoding sessions or auto; does not limit AI"),
-    _used("Node", "drainTimeout", _DURATION, "30s", "how long sessions may go on after SIGTERM"),
-    _used("Node", "config", _TEXT, "", "file of settings: lines 'name value', or TOML (.toml)"),
+    used_flag("Node", "orchestrator", _BOOL, "true", "always so on this node"),
+    used_flag("Node", "aiWorker", _BOOL, "true", "always so: models run in the same process"),
+    used_flag(
+        "Node", "dataDir", _TEXT, "", "keys and state; empty: ~/.lpData/<network>", "datadir"
+    ),
+    used_flag(
+        "Node", "maxSessions", _TEXT, "10", "transcoding sessions or auto; does not limit AI"
+    ),
+    used_flag(
+        "Node", "drainTimeout", _DURATION, "30s", "how long sessions may go on after SIGTERM"
+    ),
+    used_flag("Node", "config", _TEXT, "", "file of settings: lines 'name value', or TOML (.toml)"),
 ]
 
 _AI = [
-    _used(
+    used_flag(
         "AI",
         "aiModels",
         _TEXT,
         "",
         "JSON file or pipeline:model:warm list; empty: noop, passthrough and edge-style",
     ),
-    _used(
+    used_flag(
         "AI", "liveInputTimeout", _DURATION, "60s", "a live session without input this long ends"
     ),
-    _used("AI", "trickleIdleTimeout", _DURATION, "5m", "an idle trickle channel lives this long"),
-    _used("AI", "trickleSweepInterval", _DURATION, "1m", "how often idle channels are looked for"),
+    used_flag(
+        "AI", "trickleIdleTimeout", _DURATION, "5m", "an idle trickle channel lives this long"
+    ),
+    used_flag(
+        "AI", "trickleSweepInterval", _DURATION, "1m", "how often idle channels are looked for"
+    ),
 ]
 
 _MONITORING = [
-    _used("Monitoring", "monitor", _BOOL, "true", "serve /metrics on the operator port"),
-    _used("Monitoring", "v", _INT, "3", "verbosity 0 (errors) to 6 (libraries too)"),
-    _used("Monitoring", "logJson", _BOOL, "false", "log one JSON object a line"),
+    used_flag("Monitoring", "monitor", _BOOL, "true", "serve /metrics on the operator port"),
+    used_flag("Monitoring", "v", _INT, "3", "verbosity 0 (errors) to 6 (libraries too)"),
+    used_flag("Monitoring", "logJson", _BOOL, "false", "log one JSON object a line"),
 ]
 
 _UNUSED = [

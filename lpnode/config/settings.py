@@ -45,6 +45,19 @@ class Flag:
     is_secret: bool = False
 
 
+def used_flag(
+    group: str,
+    name: str,
+    kind: Kind,
+    default: str,
+    text: str,
+    *aliases: str,
+    is_secret: bool = False,
+) -> Flag:
+    """A flag that means something on this node; the line of a table."""
+    return Flag(name, kind, default, text, group, aliases, is_secret=is_secret)
+
+
 @dataclass(frozen=True, slots=True)
 class Given:
     """A value somebody gave, and where: a flag, a variable, or a line of a file."""
