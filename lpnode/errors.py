@@ -36,6 +36,7 @@ LpnodeError
   SpendingLimitExceeded  a gateway would pay more than it may; nothing was sent
   ConfigError          at start only: says what was given and what would be accepted
     StoreInUse           another process has the payment store
+    NoEvm                no Ethereum node for a local chain; says how to get one
   InvalidArgument      a caller's mistake, never caused by a peer
   NotBuilt             this build lacks the native part
 """
@@ -216,6 +217,10 @@ class ConfigError(LpnodeError):
 
 class StoreInUse(ConfigError):
     """Another process, most likely the node, has the payment store."""
+
+
+class NoEvm(ConfigError):
+    """There is no Ethereum node for a local chain, or it did not start."""
 
 
 class InvalidArgument(LpnodeError, ValueError):

@@ -5,9 +5,16 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 import uvloop
-from evm import evm, evm_process, own_evm, report_missing_evm
+from evm import (
+    evm,
+    evm_process,
+    own_evm,
+    py_evm_chain,
+    py_evm_process,
+    report_missing_evm,
+)
 
-__all__ = ["evm", "evm_process", "own_evm"]
+__all__ = ["evm", "evm_process", "own_evm", "py_evm_chain", "py_evm_process"]
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -10,12 +10,13 @@ import functools
 import hashlib
 import json
 import os
-import platform
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from lpnode.command.local_chain.evm_process import anvil_in, tools_cache
 
 CONTRACTS = Path(__file__).parent / "contracts"
 _MANIFEST = CONTRACTS / "package.json"
@@ -30,29 +31,41 @@ class NoEvmTools(Exception):
 @functools.cache
 def anvil_path() -> Path:
     """Returns the node's program. Raises: NoEvmTools."""
-    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-    system = platform.system().lower()
-    folder = _modules() / "@foundry-rs" / f"anvil-{system}-{machine}" / "bin"
-    path = folder / "anvil"
+    path = anvil_in(_modules())
     if not path.is_file():
-        raise NoEvmTools(f"the package for {system} {machine} has no anvil at {path}")
+        raise NoEvmTools(f"npm has no anvil for this machine: there is no {path}")
     return path
 
 
-@functools.cache
-def compiled_contracts() -> dict[str, dict[str, Any]]:
-    """Returns, by contract name, what solc says of each. Raises: NoEvmTools."""
+def solc_version() -> str:
+    """The compiler that the contracts are written for."""
+    version: str = json.loads(_MANIFEST.read_text())["dependencies"]["solc"]
+    return version
+
+
+def solc_task() -> str:
+    """What the compiler is asked, in its standard JSON."""
     sources = {path.name: path.read_text() for path in sorted(CONTRACTS.glob("*.sol"))}
-    task = json.dumps(
+    return json.dumps(
         {
             "language": "Solidity",
             "sources": {name: {"content": text} for name, text in sources.items()},
             "settings": {
                 "optimizer": {"enabled": True, "runs": 200},
+                # What every anvil and py-evm can run.
+                "evmVersion": "shanghai",
+                # Without a hash of the sources, which would change with each comment.
+                "metadata": {"appendCBOR": False},
                 "outputSelection": {"*": {"*": ["abi", "evm.bytecode.object"]}},
             },
         }
     )
+
+
+@functools.cache
+def compiled_contracts() -> dict[str, dict[str, Any]]:
+    """Returns, by contract name, what solc says of each. Raises: NoEvmTools."""
+    task = solc_task()
     modules = _modules()
     kept = _cache() / f"contracts-{_digest(task + _MANIFEST.read_text())}.json"
     if not kept.exists():
@@ -135,8 +148,7 @@ def _installed() -> Path:
 
 
 def _cache() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(root) / "lpnode-tests"
+    folder = tools_cache()
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
