@@ -40,7 +40,7 @@ Change = Callable[[sqlite3.Connection], T]
 the event loop's."""
 
 MAX_GROUP = 256
-_GROUPS_BETWEEN_CHECKPOINTS = 64
+_GROUPS_BETWEEN_CHECKPOINTS = 256
 _PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     # Each commit is on the disk when it returns; a power cut loses nothing acknowledged.

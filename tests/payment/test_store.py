@@ -222,13 +222,13 @@ async def test_nonces_of_an_older_release_are_kept(tmp_path: Path) -> None:
 async def test_what_is_committed_moves_into_the_file_while_nobody_waits(tmp_path: Path) -> None:
     path = tmp_path / "payments.db"
     async with opened(path) as store:
-        for number in range(200):
+        for number in range(600):
             await store.write(fact(f"n{number}"))
         # A copy without the write-ahead log: what of it is in the file itself.
         copy = tmp_path / "copy.db"
         copy.write_bytes(path.read_bytes())
     connection = sqlite3.connect(copy)
-    assert count(connection) >= 64
+    assert count(connection) >= 256
     connection.close()
 
 
