@@ -125,13 +125,16 @@ def _add_demo(commands: "_Commands[argparse.ArgumentParser]") -> None:
         description=(
             "Starts a node on loopback with a temporary data directory, streams a test picture "
             "through it as a gateway does, changes a parameter half-way, and writes what came "
-            "back. Exits 0 only if frames really came back changed."
+            "back. Exits 0 only if frames really came back changed. Where an EVM can be run "
+            "(anvil, or the extra lpnode[evm]), the stream is paid for with tickets on a local "
+            "chain, and those that won are redeemed and compared with the books."
         ),
     )
     demo.add_argument("--output", type=Path, default=Path("lpnode-demo"), help="folder to write")
     demo.add_argument("--duration", type=float, default=10.0, help="seconds (%(default)s)")
     demo.add_argument("--size", type=_size, default=(1280, 720), help="WxH of the input (1280x720)")
     demo.add_argument("--fps", type=int, default=30, help="input frame rate (%(default)s)")
+    demo.add_argument("--off-chain", action="store_true", help="pay nothing, even if it could")
 
 
 def _add_probe(commands: "_Commands[argparse.ArgumentParser]") -> None:

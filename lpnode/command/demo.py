@@ -1,18 +1,23 @@
-"""``lpnode demo``: a node on loopback, a test picture through it, and proof of what came back."""
+"""``lpnode demo``: a node on loopback, a test picture through it, and proof of what came back.
+
+Where an EVM can be run, the stream is paid for as well, and the tickets that won are redeemed.
+"""
 
 import argparse
 import shutil
 import tempfile
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
 import uvloop
 from rich.console import Console
 
 from lpnode.command.demo_frames import DemoFrames, copy_to_mp4
+from lpnode.command.demo_payment import DemoPayment, Settlement, demo_payment
 from lpnode.command.node_process import NodeProcess
 from lpnode.command.stream import mark_reader, run_shown, stopped_by_signals
 from lpnode.command.stream_report import StreamReport, report_of
-from lpnode.errors import ConfigError
+from lpnode.errors import ConfigError, NoEvm
 from lpnode.gateway.live_stream import LiveStream, StreamPlan, Update
 from lpnode.gateway.picture_input import PictureInput
 
@@ -29,7 +34,8 @@ AFTER = {
 def run(arguments: argparse.Namespace) -> int:
     """Runs the demo and writes output.ts, output.mp4, frames.png and node.log.
 
-    Returns: 0 only if frames came back, changed by the model, and changed again by the update.
+    Returns: 0 only if frames came back, changed by the model, and changed again by the update, and
+        the books of a paid run agree with the chain.
     Raises: ConfigError: an argument that cannot be used. LpnodeError: the node did not start.
     """
     if arguments.duration < 4:
@@ -44,19 +50,37 @@ def run(arguments: argparse.Namespace) -> int:
     data_dir = Path(tempfile.mkdtemp(prefix="lpnode-demo-"))
     console = Console()
     try:
-        return uvloop.run(_demo(arguments, folder, data_dir, console))
+        with ExitStack() as resources:
+            payment = None if arguments.off_chain else _payment(resources, data_dir, console)
+            return uvloop.run(_demo(arguments, folder, data_dir, console, payment))
     finally:
         shutil.rmtree(data_dir, ignore_errors=True)
 
 
+def _payment(resources: ExitStack, folder: Path, console: Console) -> DemoPayment | None:
+    try:
+        return resources.enter_context(demo_payment(folder))
+    except NoEvm as error:
+        console.print(f"nothing is paid in this run: {error}", highlight=False)
+        return None
+
+
 async def _demo(
-    arguments: argparse.Namespace, folder: Path, data_dir: Path, console: Console
+    arguments: argparse.Namespace,
+    folder: Path,
+    data_dir: Path,
+    console: Console,
+    payment: DemoPayment | None,
 ) -> int:
     size: tuple[int, int] = arguments.size
     frames = DemoFrames(size, arguments.fps, arguments.duration)
     half_way_s = arguments.duration / 2
     with console.status("starting a node on loopback") as status:
-        async with NodeProcess(data_dir, folder / "node.log") as node:
+        words = () if payment is None else payment.node_words()
+        async with (
+            NodeProcess(data_dir, folder / "node.log", words) as node,
+            AsyncExitStack() as opened,
+        ):
             plan = StreamPlan(
                 uri=node.service_uri,
                 model_id=MODEL,
@@ -65,7 +89,8 @@ async def _demo(
             )
             console.print(
                 f"node at {node.service_uri}, ready after {node.ready_s:.1f} s; "
-                f"streaming {size[0]}x{size[1]} at {arguments.fps} fps through {MODEL}",
+                f"streaming {size[0]}x{size[1]} at {arguments.fps} fps through {MODEL}, "
+                f"{'for free' if payment is None else payment.how}",
                 highlight=False,
             )
             with (folder / "output.ts").open("wb") as file:
@@ -75,23 +100,41 @@ async def _demo(
                     read_key=mark_reader(size),
                     file=file,
                     on_frame=frames.take,
+                    payer=(
+                        None
+                        if payment is None
+                        else await opened.enter_async_context(payment.payer())
+                    ),
                 )
                 with stopped_by_signals(stream):
                     await run_shown(stream, status.update)
             report = report_of(plan, stream)
+            settlement = None
+            if payment is not None:
+                status.update("redeeming the tickets that won")
+                settlement = await payment.settle(node.operator_uri)
     copy_to_mp4(folder / "output.ts", folder / "output.mp4")
     frames.write_picture(folder / "frames.png")
     console.print(report.tables())
-    return _judge(report, frames, folder, console)
+    return _judge(report, frames, settlement, folder, console)
 
 
-def _judge(report: StreamReport, frames: DemoFrames, folder: Path, console: Console) -> int:
+def _judge(
+    report: StreamReport,
+    frames: DemoFrames,
+    settlement: Settlement | None,
+    folder: Path,
+    console: Console,
+) -> int:
     verdict = frames.verdict()
-    for claim, is_true in (
+    claims = [
         (f"frames came back ({report.returned} of {report.sent})", report.is_good),
         (f"changed by {MODEL} (mean difference {verdict.change:.1f} of 255)", verdict.is_changed),
         (f"and again by the update ({verdict.shift:.1f} of 255)", verdict.is_updated),
-    ):
+    ]
+    if settlement is not None:
+        claims.append((f"{settlement}; node and chain agree to the wei", settlement.is_exact))
+    for claim, is_true in claims:
         console.print(f"[green]yes[/] {claim}" if is_true else f"[red]NO[/]  {claim}")
     console.print(f"see {folder}/frames.png, {folder}/output.mp4, {folder}/output.ts")
-    return 0 if report.is_good and verdict.is_changed and verdict.is_updated else 1
+    return 0 if all(is_true for _, is_true in claims) else 1

@@ -9,6 +9,8 @@ from lpnode.gateway.amounts import amount_text, price_text
 from lpnode.gateway.live_payment import LivePayment, Paid
 from lpnode.gateway.ticket_terms import TicketTerms
 
+_RARE = 10
+
 
 @dataclass(frozen=True, slots=True)
 class PaymentReport:
@@ -69,9 +71,15 @@ def ticket_text(terms: TicketTerms) -> str:
     """What one ticket is worth, and how often it wins how much."""
     params = terms.params
     return (
-        f"worth {amount_text(params.expected_value)}: one in {round(terms.odds)} "
-        f"wins {amount_text(params.face_value_wei)}"
+        f"worth {amount_text(params.expected_value)}: {_odds_text(terms.odds)} "
+        f"{amount_text(params.face_value_wei)}"
     )
+
+
+def _odds_text(odds: Fraction) -> str:
+    if odds < _RARE:
+        return f"{round(100 / odds)} in 100 win"
+    return f"one in {round(odds)} wins"
 
 
 def _whole(amount_wei: Fraction) -> str:

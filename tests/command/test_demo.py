@@ -6,22 +6,30 @@ from pathlib import Path
 
 import av
 import pytest
+from evm import Evm
 from PIL import Image
 
 
-@pytest.mark.slow
-async def test_the_demo_shows_frames_that_came_back_changed(tmp_path: Path) -> None:
-    folder = tmp_path / "shown"
+async def demo(folder: Path, *words: str) -> str:
+    """Runs a short one, which must exit with 0. Returns: what it said."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "lpnode", "demo", "--duration", "4", "--size", "640x360"),
-        *("--output", str(folder)),
+        *("--output", str(folder), *words),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
     out, _ = await process.communicate()
     said = out.decode()
     assert process.returncode == 0, said
+    return " ".join(said.split())
+
+
+@pytest.mark.slow
+async def test_the_demo_shows_frames_that_came_back_changed(tmp_path: Path) -> None:
+    folder = tmp_path / "shown"
+    said = await demo(folder, "--off-chain")
     assert said.count("yes ") == 3
+    assert "for free" in said
     assert "glass to glass" in said
     for name in ("output.ts", "output.mp4"):
         with av.open(str(folder / name)) as container:
@@ -31,3 +39,13 @@ async def test_the_demo_shows_frames_that_came_back_changed(tmp_path: Path) -> N
     with Image.open(folder / "frames.png") as sheet:
         assert sheet.size[1] == 2 * 512 + 22
     assert "session closed" in (folder / "node.log").read_text()
+
+
+@pytest.mark.slow
+async def test_where_an_evm_runs_the_demo_is_paid_and_redeems_what_won(
+    evm_process: Evm, tmp_path: Path
+) -> None:
+    said = await demo(tmp_path / "shown")
+    assert "paid on a local chain" in said
+    assert said.count("yes ") == 4
+    assert "node and chain agree to the wei" in said
