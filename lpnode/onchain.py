@@ -73,6 +73,7 @@ class OnChain:
                         recipient=connection.recipient, pricing=config.tickets
                     ),
                     meter=config.meter,
+                    retention_s=config.ledger_retention_s,
                 ),
                 chain=state,
                 reader=state,

@@ -1,6 +1,7 @@
 """Settings of ``lpnode serve`` for prices and the chain.
 
-Source: discovery.md section 8; ``ethSigner`` and ``redeemGas`` are this node's own.
+Source: discovery.md section 8; ``ethSigner``, ``redeemGas`` and ``ledgerRetention`` are
+this node's own.
 """
 
 from lpnode.config.settings import Kind, used_flag
@@ -126,6 +127,13 @@ CHAIN_FLAGS = (
         _INT,
         "0",
         "gas that redeeming a ticket takes; 0: 350000 on mainnet, 1200000 elsewhere",
+    ),
+    used_flag(
+        "Chain",
+        "ledgerRetention",
+        _DURATION,
+        "9600h",
+        "after as long, 400 days, rows of the ledger are kept as daily totals only",
     ),
     used_flag("Chain", "transactionTimeout", _DURATION, "5m", "before a transaction is replaced"),
     used_flag(

@@ -74,6 +74,7 @@ class NodeConfig:
     tariff: TariffConfig = field(default_factory=TariffConfig)
     tickets: PricingConfig = field(default_factory=PricingConfig)
     meter: MeterConfig = field(default_factory=MeterConfig)
+    ledger_retention_s: float = 400 * 86_400.0
     data_dir: Path = field(default_factory=lambda: Path("~/.lpData/offchain").expanduser())
     certificate_path: Path | None = None
     """The operator's own certificate chain; None: self-signed, kept in the data directory."""
@@ -156,6 +157,7 @@ def node_config(settings: Settings) -> NodeConfig:
         tariff=tariff,
         tickets=ticket_config(settings),
         meter=MeterConfig(interval_s=settings.seconds("livePaymentInterval")),
+        ledger_retention_s=settings.seconds("ledgerRetention"),
         data_dir=data_dir,
         certificate_path=_path(settings.text("certFile")),
         key_path=_path(settings.text("keyFile")),

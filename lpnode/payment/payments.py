@@ -69,8 +69,8 @@ class PaymentsConfig:
             raise ConfigError("num_threads and upkeep_s must be positive")
         if self.retention_s < _MIN_RETENTION_S:
             raise ConfigError(
-                f"retention_s must be at least {_MIN_RETENTION_S} s, in which every ticket is "
-                f"settled, got {self.retention_s:g}"
+                f"-ledgerRetention must be at least {_MIN_RETENTION_S // 3600}h, in which every "
+                f"ticket is settled, got {self.retention_s:g} s"
             )
 
 

@@ -69,6 +69,11 @@ def test_an_ev_that_is_given_is_not_scaled_with_the_price() -> None:
     assert (given.ev_wei, given.is_ev_scaled) == (1000, False)
 
 
+def test_the_ledger_is_kept_for_as_long_as_the_operator_says() -> None:
+    assert configured().ledger_retention_s == 400 * 86_400
+    assert configured("-ledgerRetention", "2000h").ledger_retention_s == 2000 * 3600
+
+
 def test_a_price_feed_is_read_only_where_a_price_needs_one(tmp_path: Path) -> None:
     assert chain_of().price_feed is None
     dollars = configured(*ARBITRUM, "-pricePerUnit", "0.5USD", "-pixelsPerUnit", "1e12")

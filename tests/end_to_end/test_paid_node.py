@@ -7,7 +7,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from end_to_end.paid_node import MODEL, PRICE_WEI, gateway_of, paid_node
-from evm import Evm
+from evm import ETH_USD, ETHER, Evm
 
 from lpnode.errors import DiscoveryRefused
 from lpnode.gateway.discover import Discovered, demand_for, discovery_request, get_orchestrator
@@ -42,6 +42,28 @@ async def test_a_node_on_a_chain_quotes_its_price_with_parameters_that_can_be_re
             await discovered(node.service_uri, Account(evm.accounts[3].private_key))
         with pytest.raises(DiscoveryRefused, match="orchestrator req sig check failed"):
             await get_orchestrator(node.service_uri, discovery_request(sender=ZERO_ADDRESS))
+
+
+async def test_a_price_in_dollars_is_quoted_at_the_rate_of_the_oracle(
+    evm: Evm, tmp_path: Path
+) -> None:
+    gateway = Account(gateway_of(evm).private_key)
+    models = tmp_path / "dollars.json"
+    entry = {"pipeline": "live-video-to-video", "model_id": MODEL, "warm": True}
+    price = {"price_per_unit": 9, "pixels_per_unit": 10**12, "currency": "USD"}
+    models.write_text(json.dumps([entry | price]))
+    feed = ("-priceFeedAddr", checksum_text(evm.price_feed))
+    async with paid_node(evm, tmp_path, *feed, "-aiModels", str(models)) as node:
+        info = (await discovered(node.service_uri, gateway)).info
+        wei = Fraction(info.price_info.pricePerUnit, info.price_info.pixelsPerUnit)
+        assert wei == Fraction(9, 10**12) / ETH_USD * ETHER * OVERHEAD
+        async with aiohttp.ClientSession() as http:
+            change = {"pricePerUnit": "6USD", "pixelsPerUnit": "1e12"}
+            url = f"{node.operator_uri}/setPriceForBroadcaster"
+            async with http.post(url, data=change | {"broadcasterEthAddr": "default"}) as answer:
+                assert answer.status == 200
+            async with http.get(f"{node.operator_uri}/status") as answer:
+                assert (await answer.json())["BroadcasterPrices"] == {"default": "2000"}
 
 
 async def test_the_operators_port_tells_of_the_account_and_the_chain(
