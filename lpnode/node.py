@@ -214,7 +214,8 @@ class Node:
         """Loading models may take minutes, which a node that is told to stop does not wait for."""
         await self.host.wait_warm()
         if self.config.is_checked_at_start and self.service_uri:
-            await check_availability(self.service_uri)
+            account = None if self.on_chain is None else self.on_chain.connection.signer.address
+            await check_availability(self.service_uri, account)
         self.ready.set()
         _log.info("serving %s, operator port %d", self.service_uri, self.operator.port)
 

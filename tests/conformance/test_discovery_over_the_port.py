@@ -14,6 +14,7 @@ from lpnode.admission.admit import Admitter, AdmitterConfig
 from lpnode.admission.ai_models import DEFAULT_AI_MODELS, slots_of
 from lpnode.admission.auth_token import AuthTokens, load_secret
 from lpnode.admission.quote import Quote, QuoteConfig
+from lpnode.chain.signer import LocalSigner
 from lpnode.edge.certificate import ensure_certificate, server_context
 from lpnode.edge.exchange import Request, Response
 from lpnode.edge.grpc.orchestrator import Orchestrator
@@ -32,7 +33,7 @@ from lpnode.protocol.ethereum import Account, checksum_text
 from lpnode.protocol.segment_header import ai_segment, segment_header
 from lpnode.schedule.capacity import Capacity, ModelKey
 
-ACCOUNT = Account(b"\1" * 32)
+ACCOUNT = LocalSigner(b"\1" * 32)
 NOOP = ModelKey(LIVE_VIDEO_TO_VIDEO, "noop")
 
 
@@ -65,7 +66,7 @@ def start(tmp_path: Path) -> Start:
     """Starts a node on a data directory that outlives it."""
 
     @asynccontextmanager
-    async def starting(account: Account | None = None) -> AsyncIterator[Node]:
+    async def starting(signer: LocalSigner | None = None) -> AsyncIterator[Node]:
         files = ensure_certificate(tmp_path, "127.0.0.1")
         tls: ssl.SSLContext = server_context(files)
         capacity = Capacity(slots_of(DEFAULT_AI_MODELS))
@@ -80,7 +81,7 @@ def start(tmp_path: Path) -> Start:
             AdmitterConfig(), tokens=tokens, capabilities=lambda: quote.capabilities
         )
         methods = Orchestrator(
-            quote=quote, capacity=capacity, tokens=tokens, account=account
+            quote=quote, capacity=capacity, tokens=tokens, signer=signer
         ).methods()
         config = ListenerConfig(host="127.0.0.1", port=0)
         listener = Listener(config, tls=tls)
@@ -141,12 +142,12 @@ async def test_credentials_from_discovery_are_admitted_even_after_a_restart(star
 
 async def test_an_on_chain_node_wants_a_signature_and_signs_its_pings(start: Start) -> None:
     async with start(ACCOUNT) as node:
-        await check_availability(node.uri, ACCOUNT)
+        await check_availability(node.uri, ACCOUNT.address)
         with pytest.raises(ConfigError, match="another node answers"):
-            await check_availability(node.uri, Account(b"\2" * 32))
+            await check_availability(node.uri, Account(b"\2" * 32).address)
         with pytest.raises(DiscoveryRefused, match="req sig check failed"):
             await get_orchestrator(node.uri, discovery_request())
-        signature = ACCOUNT.sign(checksum_text(ACCOUNT.address).encode())
+        signature = await ACCOUNT.sign_message(checksum_text(ACCOUNT.address).encode())
         signed = discovery_request(sender=ACCOUNT.address, signature=signature)
         assert (await get_orchestrator(node.uri, signed)).info.HasField("auth_token")
 

@@ -30,7 +30,7 @@ def ping_by(account: Account) -> dict[str, Callable[[bytes], bytes]]:
 
 async def test_our_own_answer_is_accepted(tls: ssl.SSLContext) -> None:
     async with serving(ping_by(OURS), tls) as uri:
-        await check_availability(uri, OURS)
+        await check_availability(uri, OURS.address)
 
 
 async def test_any_answer_is_accepted_off_chain(tls: ssl.SSLContext) -> None:
@@ -41,7 +41,7 @@ async def test_any_answer_is_accepted_off_chain(tls: ssl.SSLContext) -> None:
 async def test_another_nodes_answer_is_refused(tls: ssl.SSLContext) -> None:
     async with serving(ping_by(ANOTHER), tls) as uri:
         with pytest.raises(ConfigError, match="another node answers"):
-            await check_availability(uri, OURS)
+            await check_availability(uri, OURS.address)
 
 
 async def test_no_answer_names_what_to_check() -> None:
