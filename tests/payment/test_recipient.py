@@ -323,6 +323,45 @@ async def test_a_sender_that_is_about_to_unlock_is_refused(bench: PaymentBench) 
         await assert_nothing_changed(payments)
 
 
+@pytest.mark.parametrize(
+    "left",
+    [
+        pytest.param(Funds(deposit_wei=0, reserve_wei=0), id="nothing"),
+        pytest.param(Funds(deposit_wei=10**14, reserve_wei=10**15), id="less than a face value"),
+    ],
+)
+async def test_tickets_that_the_senders_funds_do_not_cover_any_more_are_refused(
+    bench: PaymentBench, left: Funds
+) -> None:
+    """The parameters were good when they were made; payments.md 3.2."""
+    bench.pricing = PricingConfig(ev_wei=10**9)
+    async with bench.running() as payments:
+        params = await params_for(payments)
+        bench.chain.funds[GATEWAY.address] = left
+        payments.senders.doubt(GATEWAY.address)
+        text = await refused(payments.recipient.receive(pay(params, [1, 2]), MANIFEST))
+        assert text == "insufficient sender reserve"
+        await assert_nothing_changed(payments)
+
+
+async def test_what_a_sender_has_yet_to_pay_counts_against_its_funds(bench: PaymentBench) -> None:
+    """Nobody wins more of a deposit than there is: the sum of what won stays within it."""
+    bench.pricing = OFTEN_WON
+    async with bench.running() as payments:
+        params = await params_for(payments)
+        value_wei = params.face_value_wei
+        bench.chain.funds[GATEWAY.address] = Funds(deposit_wei=3 * value_wei, reserve_wei=0)
+        payments.senders.doubt(GATEWAY.address)
+        nonce = 0
+        while payments.winners.pending_wei(GATEWAY.address) <= 2 * value_wei:
+            nonce += 1
+            await payments.recipient.receive(pay(params, [nonce]), MANIFEST)
+        credit_wei = payments.balances.get(KEY)
+        text = await refused(payments.recipient.receive(pay(params, [nonce + 1]), MANIFEST))
+        assert text == "insufficient sender reserve"
+        assert payments.balances.get(KEY) == credit_wei
+
+
 async def test_a_sender_that_cannot_be_looked_up_is_refused(bench: PaymentBench) -> None:
     """O2: the chain out of reach is no reason to work for nothing."""
     async with bench.running() as payments:
