@@ -66,8 +66,18 @@ async def paid_node(
     evm: Evm, folder: Path, *words: str, price_wei: int = PRICE_WEI
 ) -> AsyncIterator[NodeProcess]:
     """``lpnode serve`` on the local chain, paid to an orchestrator of its own."""
+    orchestrator_of(evm)
+    async with restarted_node(evm, folder, *words, price_wei=price_wei) as node:
+        yield node
+
+
+@asynccontextmanager
+async def restarted_node(
+    evm: Evm, folder: Path, *words: str, price_wei: int = PRICE_WEI
+) -> AsyncIterator[NodeProcess]:
+    """The same, when the orchestrator has been active before."""
     settings = (
-        *keystore_in(folder, orchestrator_of(evm)),
+        *keystore_in(folder, evm.accounts[1]),
         *chain_words(evm),
         *models_in(folder, price_wei),
         *words,

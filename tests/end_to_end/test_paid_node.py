@@ -10,20 +10,26 @@ from end_to_end.paid_node import MODEL, PRICE_WEI, gateway_of, paid_node
 from evm import ETH_USD, ETHER, Evm
 
 from lpnode.errors import DiscoveryRefused
-from lpnode.gateway.discover import Discovered, demand_for, discovery_request, get_orchestrator
+from lpnode.gateway.discover import (
+    CALL_S,
+    Discovered,
+    demand_for,
+    discovery_request,
+    get_orchestrator,
+)
 from lpnode.protocol.capability import LIVE_VIDEO_TO_VIDEO
 from lpnode.protocol.ethereum import ZERO_ADDRESS, Account, checksum_text
 
 OVERHEAD = Fraction(101, 100)
 
 
-async def discovered(uri: str, account: Account) -> Discovered:
+async def discovered(uri: str, account: Account, *, timeout_s: float = CALL_S) -> Discovered:
     request = discovery_request(
         demand_for(LIVE_VIDEO_TO_VIDEO, MODEL),
         sender=account.address,
         signature=account.sign(checksum_text(account.address).encode()),
     )
-    return await get_orchestrator(uri, request)
+    return await get_orchestrator(uri, request, timeout_s=timeout_s)
 
 
 async def test_a_node_on_a_chain_quotes_its_price_with_parameters_that_can_be_redeemed(
