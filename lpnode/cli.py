@@ -145,6 +145,9 @@ def _add_probe(commands: "_Commands[argparse.ArgumentParser]") -> None:
     )
     probe.add_argument("url", metavar="URL", help="https://host:8935 or host:port")
     probe.add_argument(
+        "--model", help="show the price and the tickets for live video with this model"
+    )
+    probe.add_argument(
         "--json", action="store_true", help="print the shape of a gateway's /getNetworkCapabilities"
     )
     probe.add_argument(

@@ -32,7 +32,13 @@ from lpnode.gateway.discover import (
 from lpnode.gateway.network_capabilities import network_capabilities
 from lpnode.gateway.ticket_terms import ticket_terms
 from lpnode.protocol import lp_rpc_pb2 as pb
-from lpnode.protocol.capability import CAPABILITY_NAMES, from_bitstring, meets, pipeline_of
+from lpnode.protocol.capability import (
+    CAPABILITY_NAMES,
+    LIVE_VIDEO_TO_VIDEO,
+    from_bitstring,
+    meets,
+    pipeline_of,
+)
 from lpnode.protocol.ethereum import Account, checksum_text, to_address
 
 _GIB = 1 << 30
@@ -44,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises: ConfigError: the key file cannot be used.
     """
     errors = Console(stderr=True)
-    request = _request(signing_account(arguments))
+    request = _request(signing_account(arguments), arguments.model)
     try:
         uri = dial_uri(arguments.url)
         found = asyncio.run(get_orchestrator(uri, request, timeout_s=arguments.timeout))
@@ -59,27 +65,36 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(network_capabilities([found]), indent=2))
     else:
-        Console().print(report(found))
+        Console().print(report(found, arguments.model))
     return 1 if faults_of(found.info) else 0
 
 
-def _request(account: Account | None) -> pb.OrchestratorRequest:
+def _request(account: Account | None, model_id: str | None) -> pb.OrchestratorRequest:
+    demand = None if model_id is None else demand_for(LIVE_VIDEO_TO_VIDEO, model_id)
     if account is None:
-        return discovery_request()
-    return discovery_request(sender=account.address, signature=address_signature(account))
+        return discovery_request(demand, ignore_capacity=True)
+    return discovery_request(
+        demand,
+        sender=account.address,
+        signature=address_signature(account),
+        ignore_capacity=True,
+    )
 
 
-def report(found: Discovered) -> RenderableType:
-    """Returns the tables that describe a node to a person."""
-    parts: list[RenderableType] = [_summary(found), _models(found.info)]
+def report(found: Discovered, model_id: str | None = None) -> RenderableType:
+    """Returns the tables that describe a node to a person.
+
+    ``model_id``: what prices and tickets were asked for; None: the base price.
+    """
+    parts: list[RenderableType] = [_summary(found, model_id), _models(found.info)]
     if found.info.hardware:
         parts.append(_hardware(found.info))
-    parts += _tickets(found.info)
+    parts += _tickets(found.info, model_id or "the base price")
     parts += [Text("fault: ", "red") + shown(fault) for fault in faults_of(found.info)]
     return Group(*parts)
 
 
-def _summary(found: Discovered) -> Table:
+def _summary(found: Discovered, model_id: str | None) -> Table:
     info = found.info
     table = Table(title=shown(f"Node at {found.uri}"), show_header=False, title_justify="left")
     table.add_column(style="bold")
@@ -97,7 +112,9 @@ def _summary(found: Discovered) -> Table:
         else "none: off-chain",
         "version": info.capabilities.version or "none",
         "demands of gateways": info.capabilities.constraints.minVersion or "no minimum version",
-        "base price": _price(info.price_info) if info.HasField("price_info") else "free: off-chain",
+        f"price of {model_id}" if model_id else "base price": _price(info.price_info)
+        if info.HasField("price_info")
+        else "free: off-chain",
         "auth session": info.auth_token.session_id or "none",
         "further nodes": ", ".join(info.nodes) or "none",
         "capabilities": ", ".join(others),
@@ -107,8 +124,8 @@ def _summary(found: Discovered) -> Table:
     return table
 
 
-def _tickets(info: pb.OrchestratorInfo) -> Iterator[RenderableType]:
-    """What tickets for the base price must look like; nothing where that is free."""
+def _tickets(info: pb.OrchestratorInfo, what: str) -> Iterator[RenderableType]:
+    """What tickets for the price of ``what`` must look like; nothing where that is free."""
     try:
         terms = ticket_terms(info)
     except ProtocolError:  # one of the faults
@@ -116,7 +133,7 @@ def _tickets(info: pb.OrchestratorInfo) -> Iterator[RenderableType]:
     if terms is None:
         return
     params = terms.params
-    table = Table(title="Tickets for the base price", show_header=False, title_justify="left")
+    table = Table(title=shown(f"Tickets for {what}"), show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     rows = {

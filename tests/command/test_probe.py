@@ -55,7 +55,9 @@ def node_uri(tmp_path: Path) -> Iterator[str]:
 
 def probe_of(url: str, *, is_json: bool = False) -> int:
     return probe.run(
-        argparse.Namespace(url=url, json=is_json, timeout=3.0, key=None, password_file=None)
+        argparse.Namespace(
+            url=url, json=is_json, timeout=3.0, key=None, password_file=None, model=None
+        )
     )
 
 

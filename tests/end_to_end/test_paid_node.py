@@ -1,6 +1,8 @@
 """A node of its own process that is paid on a real chain, as its gateways and operator see it."""
 
+import asyncio
 import json
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -48,6 +50,24 @@ async def test_a_node_on_a_chain_quotes_its_price_with_parameters_that_can_be_re
             await discovered(node.service_uri, Account(evm.accounts[3].private_key))
         with pytest.raises(DiscoveryRefused, match="orchestrator req sig check failed"):
             await get_orchestrator(node.service_uri, discovery_request(sender=ZERO_ADDRESS))
+
+
+async def test_a_probe_shows_what_a_models_tickets_are_like(evm: Evm, tmp_path: Path) -> None:
+    key = tmp_path / "gateway.key"
+    key.touch(mode=0o600)
+    key.write_text(gateway_of(evm).private_key.hex())
+    async with paid_node(evm, tmp_path) as node:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "lpnode", "probe", node.service_uri),
+            *("--key", str(key), "--model", MODEL),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        out, _ = await process.communicate()
+    shown = out.decode()
+    assert process.returncode == 0, shown
+    assert f"Tickets for {MODEL}" in shown
+    assert "1212 wei per unit" in shown
+    assert "face value" in shown
 
 
 async def test_a_price_in_dollars_is_quoted_at_the_rate_of_the_oracle(
