@@ -29,7 +29,7 @@ from lpnode.edge.http.payment import PaymentEndpoint
 from lpnode.edge.listener import Listener, ListenerConfig
 from lpnode.edge.routes import ANY, Route, Router
 from lpnode.edge.trickle import TrickleConnection, TrickleRoutes
-from lpnode.errors import ConfigError, DeviceError, first_cause
+from lpnode.errors import ChainError, ConfigError, DeviceError, first_cause
 from lpnode.gateway.availability import check_availability
 from lpnode.log import set_verbosity
 from lpnode.metrics import Metrics
@@ -130,11 +130,13 @@ class Node:
     async def run(self) -> None:
         """Serves until ``stop``, then drains; a cancelled node ends its sessions at once.
 
-        Raises: ConfigError: a port is taken, or nothing answers at the node's own address.
+        Raises:
+            ConfigError: a port is taken, or nothing answers at the node's own address.
+            ChainError: the chain cannot be reached at the start.
         """
         try:
             await self._run()
-        except* ConfigError as problems:
+        except* (ConfigError, ChainError) as problems:
             raise first_cause(problems) from None
 
     async def _run(self) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from lpnode.config import Address, NodeConfig
-from lpnode.errors import ConfigError
+from lpnode.config import SERVE_FLAGS, Address, NodeConfig, node_config, read_settings
+from lpnode.errors import ConfigError, RpcUnavailable
 from lpnode.node import Node
 
 ANY_PORT = Address(host="127.0.0.1", port=0)
@@ -66,6 +66,37 @@ async def test_a_taken_operator_port_leaves_the_public_port_free(tmp_path: Path)
         with pytest.raises(ConfigError, match="cannot listen on"):
             await node_of(tmp_path, listen=listen, operator=operator).run()
         socket.create_server((listen.host, listen.port)).close()
+
+
+async def test_a_node_is_stopped_while_its_chain_does_not_answer(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        words = (
+            *("-network", "local", "-ethUrl", f"http://127.0.0.1:{silent.getsockname()[1]}"),
+            *("-ethController", "0x" + "11" * 20, "-pricePerUnit", "1"),
+        )
+        settings = node_config(read_settings(SERVE_FLAGS, words, {}))
+        node = node_of(tmp_path, network="local", chain=settings.chain, tariff=settings.tariff)
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(node.run())
+            caller, _ = await asyncio.to_thread(silent.accept)  # the node, asking for the chain
+            with caller:
+                node.stop()
+                async with asyncio.timeout(5):
+                    await running
+    assert not node.ready.is_set()
+
+
+async def test_a_chain_that_cannot_be_reached_is_an_error_and_leaves_nothing_open(
+    tmp_path: Path,
+) -> None:
+    words = (
+        *("-network", "local", "-ethUrl", f"http://127.0.0.1:{free_port()}"),
+        *("-ethController", "0x" + "11" * 20, "-pricePerUnit", "1"),
+    )
+    settings = node_config(read_settings(SERVE_FLAGS, words, {}))
+    node = node_of(tmp_path, network="local", chain=settings.chain, tariff=settings.tariff)
+    with pytest.raises(RpcUnavailable):
+        await node.run()
 
 
 def free_port() -> int:
