@@ -43,7 +43,6 @@ from lpnode.payment.ticket import (
     SignedTicket,
     Ticket,
     TicketParams,
-    expected_value,
     recipient_rand_hash,
 )
 from lpnode.payment.verifier import TicketVerifier, Verdicts
@@ -217,11 +216,12 @@ class Recipient:
                 return Receipt(sender=payment.sender)
             _check_price(batch.terms.price, lowest_price)
             recipient_rand = self._check_terms(batch)
+            params = batch.terms.params(recipient_rand)
+            ev_wei = params.expected_value
             funds = await self._funds(payment.sender)
         except TicketRejected as error:
             self._tally.refused(str(error), [str(error)] * num_tickets)
             raise
-        params = batch.terms.params(recipient_rand)
         verdicts = await self._verify(batch, params, recipient_rand)
         outcome = self._judge(batch, verdicts, funds)
         left_out = range(len(batch.nonces), num_tickets)
@@ -229,7 +229,7 @@ class Recipient:
         receipt = Receipt(
             sender=payment.sender,
             price=payment.price,
-            ev_wei=expected_value(params.face_value_wei, params.win_prob),
+            ev_wei=ev_wei,
             num_tickets=num_tickets,
             num_credited=len(outcome.credited),
             num_won=len(outcome.winners),
@@ -298,21 +298,38 @@ class Recipient:
         outcome = _Outcome(winners=verdicts.winners, errors=errors)
         terms = batch.terms
         valid = [index for index in range(len(verdicts)) if verdicts.is_valid(index)]
-        pending_wei = self._winners.pending_wei(terms.sender)
         if self._nonces.has_expired(terms.expiration_block, self._chain.last_l1_block):
             errors.update(dict.fromkeys(valid, "TicketParams expired"))
-        elif terms.face_value_wei > available_wei(funds, self._chain.pool_size, pending_wei):
-            errors.update(dict.fromkeys(valid, str(InsufficientReserve())))
-        elif valid:
+            return outcome
+        end = self._end_of_funds(terms, verdicts, funds)
+        errors.update(dict.fromkeys([i for i in valid if i >= end], str(InsufficientReserve())))
+        payable = [index for index in valid if index < end]
+        if payable:
             claims = self._nonces.claim(
-                batch.rand_hash, terms.expiration_block, [batch.nonces[index] for index in valid]
+                batch.rand_hash, terms.expiration_block, [batch.nonces[index] for index in payable]
             )
-            for index, claim in zip(valid, claims, strict=True):
+            for index, claim in zip(payable, claims, strict=True):
                 if claim is NonceVerdict.NEW:
                     outcome.credited.append(index)
                 else:
                     errors[index] = _NONCE_ERRORS[claim]
         return outcome
+
+    def _end_of_funds(self, terms: Terms, verdicts: Verdicts, funds: SenderFunds) -> int:
+        """Index of the first ticket that the sender could not pay if it won.
+
+        Each win of the payment leaves less for the tickets behind it, so that one payment brings
+        no more credit on the same funds than many.
+        """
+        pending_wei = self._winners.pending_wei(terms.sender)
+        left_wei = available_wei(funds, self._chain.pool_size, pending_wei)
+        if not terms.face_value_wei:
+            return len(verdicts)
+        num_payable = left_wei // terms.face_value_wei
+        if num_payable <= 0:
+            return 0
+        winners = verdicts.winners
+        return winners[num_payable - 1] + 1 if len(winners) >= num_payable else len(verdicts)
 
     async def _record(
         self,
@@ -362,7 +379,11 @@ class Recipient:
                 add_winner(connection, winner, payment_id)
             return new
 
+        expected_wei = sum(winner.face_value_wei for winner in unknown.values())
+        self._winners.expect(receipt.sender, expected_wei)
+
         def made(new_winners: list[Winner]) -> None:
+            self._winners.expect(receipt.sender, -expected_wei)
             if nonces:
                 self._balances.credit_recorded(key, receipt.credit_wei)
             if nonces or new_winners:
@@ -380,9 +401,11 @@ class Recipient:
                     checksum_text(winner.sender),
                 )
 
-        await self._store.write(
-            write, made=made, failed=lambda: self._nonces.release(batch.rand_hash, nonces)
-        )
+        def failed() -> None:
+            self._winners.expect(receipt.sender, -expected_wei)
+            self._nonces.release(batch.rand_hash, nonces)
+
+        await self._store.write(write, made=made, failed=failed)
 
 
 def _check_price(price: Fraction, lowest_price: Fraction) -> None:

@@ -73,6 +73,10 @@ class WinningTickets:
         """Face values that the sender's funds have still to pay."""
         return self._pending_wei.get(sender, 0)
 
+    def expect(self, sender: Address, change_wei: int) -> None:
+        """Has winners that are just being written count as pending; less than 0: no more."""
+        self._count(sender, change_wei)
+
     @property
     def total_pending_wei(self) -> int:
         """The same, of all senders."""
