@@ -7,7 +7,9 @@ answered. So a crash at any moment loses no winner and no credit that a gateway 
 lets no nonce through twice. A peer that leaves in the middle changes nothing about it.
 
 Unlike the reference, each valid ticket is credited, also behind one that is not; the answer is
-still the last error, and a ticket that won is kept whatever else is wrong with it.
+still the last error, and a ticket that won is kept whatever else is wrong with it. Tickets worth
+nothing, which anybody can have for free work, are taken without a trace: neither their number nor
+that of their makers is limited by anything.
 
 Source: payments.md sections 1.8, 2.4 to 2.7 and 9.
 """
@@ -218,6 +220,8 @@ class Recipient:
             recipient_rand = self._check_terms(batch)
             params = batch.terms.params(recipient_rand)
             ev_wei = params.expected_value
+            if not ev_wei:
+                return Receipt(sender=payment.sender, price=payment.price, num_tickets=num_tickets)
             funds = await self._funds(payment.sender)
         except TicketRejected as error:
             self._tally.refused(str(error), [str(error)] * num_tickets)
@@ -323,8 +327,6 @@ class Recipient:
         """
         pending_wei = self._winners.pending_wei(terms.sender)
         left_wei = available_wei(funds, self._chain.pool_size, pending_wei)
-        if not terms.face_value_wei:
-            return len(verdicts)
         num_payable = left_wei // terms.face_value_wei
         if num_payable <= 0:
             return 0

@@ -33,7 +33,7 @@ from lpnode.payment.balance import BalanceKey
 from lpnode.payment.payments import Payments
 from lpnode.payment.ticket import Ticket, TicketParams
 from lpnode.protocol import lp_rpc_pb2 as pb
-from lpnode.protocol.ethereum import ZERO_ADDRESS, Address, checksum_text
+from lpnode.protocol.ethereum import ZERO_ADDRESS, Account, Address, checksum_text
 
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 SENDER = checksum_text(GATEWAY.address)
@@ -349,6 +349,22 @@ async def test_many_signatures_of_one_ticket_are_one_credit_and_one_redemption(
             assert payments.winners.pending_wei(GATEWAY.address) == params.face_value_wei
             state = await everything(payments)
             assert [len(state["rows"][table]) for table in ("nonces", "winners")] == [1, 1]
+
+
+async def test_tickets_worth_nothing_leave_no_trace(bench: PaymentBench) -> None:
+    """Anybody gets parameters for free work, under as many addresses as he likes."""
+    async with bench.running() as payments:
+        before = await everything(payments)
+        for n in range(1, 20):
+            stranger = Account(n.to_bytes(32))
+            params = await payments.recipient.ticket_params(stranger.address, Fraction(0))
+            for manifest_id in ("a", "b"):
+                receipt = await payments.recipient.receive(
+                    pay(params, range(5), Fraction(0), account=stranger), manifest_id
+                )
+                assert (receipt.price, receipt.num_credited) == (0, 0)
+        assert await everything(payments) == before
+        assert (bench.chain.num_reads, len(payments.senders)) == (0, 0)
 
 
 @pytest.mark.parametrize("num_payments", [1, 30])
