@@ -43,6 +43,7 @@ _log = logging.getLogger(__name__)
 
 _MIN_RETENTION_S = 7 * 86_400
 _MAX_PRUNE_STEPS = 20
+_NEVER_BEGUN = "its gateway left before it began"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,10 +228,27 @@ class Payments:
         )
 
     async def open_job(self, job: Job) -> "PaidJob":
-        """Notes the beginning of work that will be debited. Raises: StorageFailed."""
+        """Notes the beginning of work that will be debited; of none if the caller is cancelled.
+
+        Raises: StorageFailed.
+        """
         now_s = self._now_s()
-        job_id = await self.store.write(lambda connection: open_job(connection, job, now_s))
-        return PaidJob(job_id, job, self.balances, self.store, self._now_s)
+        opened: list[PaidJob] = []
+        is_wanted = True
+
+        def made(job_id: int) -> None:
+            opened.append(PaidJob(job_id, job, self.balances, self.store, self._now_s))
+            if not is_wanted:
+                opened[0].close(_NEVER_BEGUN)
+
+        try:
+            await self.store.write(lambda connection: open_job(connection, job, now_s), made=made)
+        except asyncio.CancelledError:
+            is_wanted = False
+            for unwanted in opened:
+                unwanted.close(_NEVER_BEGUN)
+            raise
+        return opened[0]
 
     async def open_meter(self, job: Job) -> Meter:
         """Begins to bill live work now. Raises: StorageFailed."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 from fractions import Fraction
 
 import pytest
@@ -113,6 +114,33 @@ async def test_a_gateway_that_leaves_in_the_middle_is_credited_all_the_same(
         assert task.cancelled()
         await payments.store.write(lambda c: None)
         assert payments.balances.get(KEY) == params.expected_value
+
+
+@pytest.mark.parametrize("is_on_disk", [False, True])
+async def test_a_gateway_that_leaves_before_its_work_begins_leaves_no_open_job(
+    bench: PaymentBench, is_on_disk: bool
+) -> None:
+    """An open job is never rolled up, so each would be kept until the next restart."""
+    may_write = threading.Event()
+    async with bench.running() as payments:
+        payments.store.post(lambda _: may_write.wait() and None)
+        job = Job(key=KEY, capability=35, model_id="noop", price=Fraction(1))
+        task = asyncio.create_task(payments.open_job(job))
+        await asyncio.sleep(0)
+        if not is_on_disk:
+            task.cancel()
+        # Of the same group: cancels what has been told of its outcome but has not run since.
+        telling = asyncio.create_task(
+            payments.store.write(lambda c: None, made=lambda _: task.cancel() and None)
+        )
+        await asyncio.sleep(0)
+        may_write.set()
+        await asyncio.wait([task, telling])
+        assert task.cancelled()
+        rows = await payments.store.write(
+            lambda c: c.execute("SELECT close_reason FROM jobs").fetchall()
+        )
+        assert rows == [("its gateway left before it began",)]
 
 
 async def test_expired_nonces_are_forgotten_and_their_tickets_stay_refused(
