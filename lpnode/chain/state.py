@@ -43,6 +43,8 @@ _TOPICS = (
 # A round's hash may still change while its block is young, and nobody says so.
 _POLLS_AFTER_NEW_ROUND = 12
 _POLLS_BETWEEN_CHECKS = 60
+# More L1 blocks than these between two polls are believed only if the contracts agree.
+_MAX_L1_STEP = 10
 
 _log = logging.getLogger(__name__)
 
@@ -238,8 +240,11 @@ class ChainState:
         if changes.is_gap or any(log.topics[0] == NEW_ROUND.topic for log in changes.removed):
             self._is_in_doubt = True
         self._is_read_due |= self._must_read(changes)
+        self._is_read_due |= changes.head.l1_number > self._last_l1_block + _MAX_L1_STEP
         if self._is_read_due:
-            self._protocol = await self._read(changes.head)
+            read = await self._read(changes.head)
+            _check_l1_number(changes.head, read.round)
+            self._protocol = read
             self._is_read_due = self._is_in_doubt = False
         # After everything: a listener or a quote never sees a block of which half is known.
         self._head = changes.head
@@ -278,6 +283,21 @@ class ChainState:
             pool_size=await self.bonding.pool_size(head.hash),
             recipient=await self.bonding.transcoder(self._recipient, head.hash),
             ticket_validity_rounds=await self.broker.ticket_validity_period(head.hash),
+        )
+
+
+def _check_l1_number(head: Header, read: RoundState) -> None:
+    """An L1 number never goes back here, so one that is far off would stay for good: every
+    payment would be refused as expired, and won tickets given up. An endpoint of an L2 that
+    leaves the field out is enough.
+
+    Raises: ChainError: it is more than a round away from the one that the contracts are in.
+    """
+    length = read.length_l1_blocks
+    if not -length <= head.l1_number - read.start_l1_block < 2 * length:
+        raise ChainError(
+            f"the endpoint says that L1 is at block {head.l1_number}, but round "
+            f"{read.current_number} began at {read.start_l1_block} and has {length} blocks"
         )
 
 

@@ -106,7 +106,33 @@ async def test_a_recipient_stays_active_until_the_round_of_its_end(watched: Watc
 
 
 async def test_on_an_l2_the_l1_number_counts_and_never_decreases(watched: Watched) -> None:
-    l1_number = 20_000_000
+    started_at = watched.evm.block_number
+    l1_number = started_at
+
+    def on_l2(method: str, result: object) -> object:
+        if method == "eth_getBlockByNumber" and isinstance(result, dict):
+            return result | {"l1BlockNumber": hex(l1_number)}
+        return result
+
+    watched.endpoint.edit = on_l2
+    watched.evm.mine(30)
+    state = await watched.start()
+    assert state.last_l1_block == started_at
+    watched.evm.mine()
+    l1_number -= 3
+    await state.poll()
+    assert state.last_l1_block == started_at
+    l1_number += 5
+    watched.evm.mine()
+    await state.poll()
+    assert state.last_l1_block == started_at + 2
+
+
+async def test_an_l1_number_that_the_contracts_contradict_is_not_believed(
+    watched: Watched,
+) -> None:
+    """An endpoint of an L2 that leaves ``l1BlockNumber`` out seems to be 300 million blocks on."""
+    started_at = l1_number = watched.evm.block_number
 
     def on_l2(method: str, result: object) -> object:
         if method == "eth_getBlockByNumber" and isinstance(result, dict):
@@ -115,15 +141,18 @@ async def test_on_an_l2_the_l1_number_counts_and_never_decreases(watched: Watche
 
     watched.endpoint.edit = on_l2
     state = await watched.start()
+    for l1_number in (300_000_000, started_at + 3 * ROUND_BLOCKS):
+        watched.evm.mine()
+        with pytest.raises(ChainError, match=f"L1 is at block {l1_number}, but round 11 began"):
+            await state.poll()
+        assert state.last_l1_block == started_at
+        assert state.current_round == FIRST_ROUND
+    # What is far on but true, as after an outage, is believed.
+    watched.evm.mine(ROUND_BLOCKS)
+    l1_number = watched.evm.block_number
+    await state.poll()
     assert state.last_l1_block == l1_number
-    watched.evm.mine()
-    l1_number -= 3
-    await state.poll()
-    assert state.last_l1_block == 20_000_000
-    l1_number += 5
-    watched.evm.mine()
-    await state.poll()
-    assert state.last_l1_block == 20_000_002
+    assert state.current_round == FIRST_ROUND + 1
 
 
 async def test_a_round_without_a_hash_has_none(watched: Watched) -> None:
