@@ -28,7 +28,8 @@ class SendersConfig:
         stale_s: and while the chain cannot be read, what is known counts for as long.
         failure_s: a failed read is not tried again before.
         max_senders: how many are kept; the unknown ones too, so that they cost one read.
-        max_reads: how many are read at once, however many strangers ask.
+        max_reads: how many are read at once, however many strangers ask. Senders that were seen to
+            have funds are read beside those that were not, and never wait for them.
     """
 
     fresh_s: float = 60.0
@@ -73,6 +74,7 @@ class Senders:
         self._now_s = now_s
         self._known: OrderedDict[Address, _Known] = OrderedDict()
         self._reads = asyncio.Semaphore(config.max_reads)
+        self._reads_of_strangers = asyncio.Semaphore(config.max_reads)
 
     def __len__(self) -> int:
         return len(self._known)
@@ -122,8 +124,9 @@ class Senders:
             return
         # An event during the read leaves what was read in doubt.
         num_events = known.num_events
+        reads = self._reads if _has_funds(known) else self._reads_of_strangers
         try:
-            async with self._reads:
+            async with reads:
                 funds = await self._reader.sender_funds(sender)
         except ChainError as error:
             known.failure, known.failed_at_s = error, self._now_s()
@@ -137,3 +140,9 @@ class Senders:
         if known.funds is None or not is_recent:
             raise ChainError(str(error)) from error
         _log.debug("a sender's funds are as of earlier: %s", error)
+
+
+def _has_funds(known: _Known) -> bool:
+    """Whether the sender was seen to have any, which takes more than an address."""
+    funds = known.funds
+    return funds is not None and funds.deposit_wei + funds.reserve_wei > 0

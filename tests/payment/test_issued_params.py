@@ -8,6 +8,7 @@ from paying_gateway import (
     ETH,
     GATEWAY,
     PRICE,
+    ChainInMemory,
     Funds,
     PaymentBench,
     pay,
@@ -16,6 +17,7 @@ from payment.receiving import KEY, MANIFEST, OFTEN_WON, params_for, refused
 
 from lpnode.errors import ChainError, Refused
 from lpnode.payment.params import InsufficientReserve
+from lpnode.payment.senders import Senders, SendersConfig
 from lpnode.protocol.ethereum import Address
 
 
@@ -132,3 +134,46 @@ async def test_strangers_cannot_make_the_node_flood_the_chain(bench: PaymentBenc
         )
     assert most == payments.config.senders.max_reads
     assert bench.chain.num_reads == 99
+
+
+async def test_payments_do_not_wait_for_what_strangers_make_the_node_read(
+    bench: PaymentBench,
+) -> None:
+    """Anybody can make up addresses; a sender that has funds is read beside them."""
+    is_reading, may_answer = asyncio.Event(), asyncio.Event()
+    read = bench.chain.sender_funds
+
+    async def slow_for_strangers(sender: Address) -> Funds:
+        if sender != GATEWAY.address:
+            is_reading.set()
+            await may_answer.wait()
+            return Funds(deposit_wei=0, reserve_wei=0)
+        return await read(sender)
+
+    bench.chain.sender_funds = slow_for_strangers  # type: ignore[method-assign]
+    async with bench.running() as payments:
+        params = await params_for(payments)
+        strangers = [
+            asyncio.create_task(payments.recipient.ticket_params(Address(n.to_bytes(20)), PRICE))
+            for n in range(1, 200)
+        ]
+        await is_reading.wait()
+        payments.senders.doubt_all()
+        async with asyncio.timeout(20):
+            receipt = await payments.recipient.receive(pay(params, [1]), MANIFEST)
+        assert receipt.num_credited == 1
+        assert not any(stranger.done() for stranger in strangers)
+        may_answer.set()
+        outcomes = await asyncio.gather(*strangers, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {InsufficientReserve}
+
+
+async def test_strangers_take_no_more_memory_than_there_is_for_them() -> None:
+    chain = ChainInMemory()
+    senders = Senders(SendersConfig(max_senders=10), chain, now_s=lambda: 0.0)
+    await senders.funds(GATEWAY.address)
+    for n in range(1, 100):
+        await senders.funds(Address(n.to_bytes(20)))
+        await senders.funds(GATEWAY.address)
+        assert len(senders) <= 10
+    assert chain.num_reads == 100
