@@ -5,6 +5,7 @@ store. Source: payments.md sections 2.5 to 2.7 and 9.2 to 9.6.
 """
 
 import asyncio
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 from coincurve import PublicKey
+from node_bench import until
 from paying_gateway import (
     ETH,
     GATEWAY,
@@ -32,6 +34,7 @@ from lpnode.payment.balance import BalanceKey
 from lpnode.payment.nonce_rows import load_nonces
 from lpnode.payment.payments import Payments
 from lpnode.payment.ticket import Ticket, TicketParams
+from lpnode.payment.verifier import TicketVerifier, Verdicts
 from lpnode.protocol import lp_rpc_pb2 as pb
 from lpnode.protocol.ethereum import ZERO_ADDRESS, Account, Address, checksum_text
 
@@ -298,6 +301,43 @@ async def test_a_flood_of_bad_tickets_does_not_keep_good_ones_out(bench: Payment
         )
         assert sum(isinstance(outcome, Exception) for outcome in outcomes) == 40
         assert payments.balances.get(KEY) == 100 * params.expected_value
+
+
+@dataclass
+class SlowVerifier:
+    """The real one; payments of hundreds of tickets wait for ``may_verify``."""
+
+    verifier: TicketVerifier
+    may_verify: threading.Event = field(default_factory=threading.Event)
+    num_waiting: int = 0
+
+    def verify(self, *arguments: Any) -> Verdicts:
+        nonces = arguments[3]
+        if len(nonces) >= 100:
+            self.num_waiting += 1
+            self.may_verify.wait()
+        return self.verifier.verify(*arguments)
+
+
+async def test_big_payments_keep_neither_small_ones_nor_quotes_waiting(
+    bench: PaymentBench,
+) -> None:
+    """However many come at once, they are verified beside the event loop."""
+    async with bench.running() as payments:
+        slow = SlowVerifier(payments.recipient._verifier)
+        payments.recipient._verifier = slow  # type: ignore[assignment]
+        big = [await params_for(payments) for _ in range(20)]
+        receive = payments.recipient.receive
+        tasks = [asyncio.create_task(receive(pay(p, range(100)), MANIFEST)) for p in big]
+        try:
+            await until(lambda: slow.num_waiting)
+            params = await params_for(payments)
+            assert (await receive(pay(params, [1, 2]), MANIFEST)).num_credited == 2
+            assert not any(task.done() for task in tasks)
+        finally:
+            slow.may_verify.set()
+        receipts = await asyncio.gather(*tasks)
+        assert [receipt.num_credited for receipt in receipts] == [100] * 20
 
 
 def signed_again(digest: bytes, ephemeral: int) -> bytes:

@@ -6,6 +6,7 @@ import threading
 from fractions import Fraction
 
 import pytest
+from node_bench import until
 from paying_gateway import (
     GATEWAY,
     PaymentBench,
@@ -17,6 +18,8 @@ from lpnode.errors import StorageFailed
 from lpnode.payment.balance import BalanceKey
 from lpnode.payment.ledger import Job
 from lpnode.payment.nonce_rows import load_nonces
+from lpnode.payment.payments import Payments
+from lpnode.payment.recipient import Receipt
 
 
 async def test_a_ticket_is_credited_once_however_it_is_sent_again(bench: PaymentBench) -> None:
@@ -99,6 +102,46 @@ async def test_a_payment_that_cannot_be_written_is_not_credited_and_may_come_aga
         assert len(payments.balances) == 0
         await payments.store.write(lambda c: c.execute("DROP TRIGGER broken"))
         assert (await payments.recipient.receive(payment, MANIFEST)).num_credited == 2
+
+
+def claimed(payments: Payments) -> set[int]:
+    """Every nonce in memory."""
+    return {nonce for seen in payments.recipient._nonces._seen.values() for nonce in seen.nonces}
+
+
+async def test_a_payment_that_fails_gives_its_own_nonces_back_and_no_others(
+    bench: PaymentBench,
+) -> None:
+    """Of the same recipient rand, written in one group with one that does not fail."""
+    bench.pricing = OFTEN_WON
+    may_write = threading.Event()
+    async with bench.running() as payments:
+        params = await params_for(payments)
+        receive = payments.recipient.receive
+        await payments.store.write(
+            lambda c: c.execute(
+                "CREATE TRIGGER broken BEFORE INSERT ON payments WHEN NEW.manifest_id = 'broken' "
+                "BEGIN SELECT RAISE(ABORT, 'the disk failed'); END"
+            )
+        )
+        payments.store.post(lambda _: may_write.wait() and None)
+        good, broken = pay(params, range(0, 40, 2)), pay(params, range(1, 40, 2))
+        writing = [
+            asyncio.create_task(receive(good, MANIFEST)),
+            asyncio.create_task(receive(broken, "broken")),
+        ]
+        await until(lambda: len(claimed(payments)) == 40)
+        # Claimed by the one that will fail, so nobody else has it meanwhile.
+        assert "already seen" in await refused(receive(pay(params, [1]), MANIFEST))
+        may_write.set()
+        outcomes = await asyncio.gather(*writing, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [Receipt, StorageFailed]
+        won = {winner.signed.ticket.nonce for winner in payments.winners.open()}
+        assert won <= set(range(0, 40, 2))
+        assert payments.winners.total_pending_wei == len(won) * params.face_value_wei
+        assert "already seen" in await refused(receive(good, MANIFEST))
+        assert (await receive(broken, MANIFEST)).num_credited == 20
+        assert payments.balances.get(KEY) == 40 * params.expected_value
 
 
 async def test_a_gateway_that_leaves_in_the_middle_is_credited_all_the_same(

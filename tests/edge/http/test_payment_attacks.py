@@ -285,6 +285,29 @@ async def test_many_gateways_pay_600_tickets_each_at_once(node: PaidNode) -> Non
         assert balance == (None if number % 2 else 600 * ev_wei)
 
 
+@pytest.mark.parametrize("path", ENDPOINTS)
+async def test_a_payment_that_cannot_be_written_is_500_and_may_come_again(
+    node: PaidNode, path: str
+) -> None:
+    """payments.md section 9.4; what the disk said is the operator's to know."""
+    peer = await peer_of(node)
+    header = encode_message(peer.good_payment())
+    await node.payments.store.write(
+        lambda c: c.execute(
+            "CREATE TRIGGER broken BEFORE INSERT ON payments "
+            "BEGIN SELECT RAISE(ABORT, 'the disk failed'); END"
+        )
+    )
+    before = await everything(node.payments)
+    answer = await peer.send(path, header)
+    assert answer.status_code == 500
+    assert "disk" not in answer.text
+    assert await everything(node.payments) == before
+    assert node.bench.capacity.idle(KEY) == 1
+    await node.payments.store.write(lambda c: c.execute("DROP TRIGGER broken"))
+    assert (await peer.send(path, header)).status_code == 200
+
+
 async def test_a_price_that_was_stated_without_tickets_pins_nothing(node: PaidNode) -> None:
     """payments.md section 9.3: in the reference it makes the whole session free."""
     peer = await peer_of(node)
