@@ -52,6 +52,10 @@ class Prices:
         demand = _demand(key)
         return min(_lowest(book, sender, demand) for book in books)
 
+    def is_never_free(self, sender: Address, key: ModelKey) -> bool:
+        """Whether work on a model costs ``sender`` something now, whatever redeeming costs."""
+        return _lowest(self._book, sender, _demand(key)) > 0
+
 
 class PaidQuote:
     """Builds replies as ``Quote`` does, for a node that is paid. From the event loop only."""

@@ -45,9 +45,14 @@ class Till:
             lowest_price=self.prices.lowest(admission.sender, key),
         )
         price = receipt.price
-        if price is None:
-            price = await self.quote.price_of(admission.sender, key)
         balance_key = BalanceKey(admission.sender, admission.manifest_id)
+        if price is None:
+            has_credit = self.payments.balances.get(balance_key) is not None
+            if not has_credit and self.prices.is_never_free(admission.sender, key):
+                # Before the chain is asked: the request holds a slot meanwhile, and anybody can
+                # send one like it.
+                raise InsufficientBalance
+            price = await self.quote.price_of(admission.sender, key)
         ev_wei = receipt.ev_wei or self.payments.config.recipient.pricing.ev_wei
         if price and not self.payments.balances.covers(balance_key, ev_wei):
             raise InsufficientBalance

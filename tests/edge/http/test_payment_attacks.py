@@ -25,7 +25,9 @@ from lpnode.payment.balance import BalanceKey
 from lpnode.payment.work_units import LIVE_PREPAID_S
 from lpnode.protocol import lp_rpc_pb2 as pb
 from lpnode.protocol.base64_message import encode_message
+from lpnode.protocol.capability import LIVE_VIDEO_TO_VIDEO
 from lpnode.protocol.ethereum import Account, checksum_text
+from lpnode.schedule.capacity import ModelKey
 
 MANIFEST = "8badf00d"
 SENDER = checksum_text(GATEWAY.address)
@@ -333,6 +335,21 @@ async def test_free_work_does_not_become_dear_work(node: PaidNode) -> None:
     assert (answer.status_code, answer.text[:28]) == (400, "payment price does not match")
     # A payment towards it is answered as one without tickets is.
     assert (await peer.send("/payment", encode_message(payment))).status_code == 200
+    assert await everything(node.payments) == before
+
+
+async def test_requests_without_tickets_hold_no_slot_while_the_chain_is_asked(
+    node: PaidNode,
+) -> None:
+    """Anybody can make up an address and send one; with slow endpoints, the slots would be gone."""
+    stranger = Account(bytes(31) + b"\x63")
+    info = await node.discover(ModelKey(LIVE_VIDEO_TO_VIDEO, "unknown"), stranger)
+    payment = pb.Payment(sender=stranger.address)
+    before = await everything(node.payments)
+    peer = Peer(node, info, stranger)
+    answer = await peer.send("/live-video-to-video", encode_message(payment))
+    assert (answer.status_code, answer.text) == (400, "Insufficient balance\n")
+    assert node.money.chain.num_reads == 0
     assert await everything(node.payments) == before
 
 
