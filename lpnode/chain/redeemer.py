@@ -98,19 +98,10 @@ class Redeeming:
         Raises: TransactionTimedOut: it may still be mined. ChainError: it did nothing.
         """
         receipt = await self._submission.receipt()
-        if not self._amounts(receipt, TICKET_REDEEMED.topic):
+        payout_wei = _payout_wei(receipt, self._broker, self._sender, self._recipient)
+        if payout_wei is None:
             raise ChainError(f"transaction 0x{receipt.transaction_hash.hex()} redeemed no ticket")
-        # The contract does not tell of a payout of nothing.
-        return sum(self._amounts(receipt, TICKET_TRANSFER.topic))
-
-    def _amounts(self, receipt: Receipt, topic: bytes) -> list[int]:
-        """The first word of each such event between the two parties."""
-        parties = tuple(party.rjust(32, b"\0") for party in (self._sender, self._recipient))
-        return [
-            int.from_bytes(log.data[:32], "big")
-            for log in receipt.logs
-            if log.address == self._broker and log.topics == (topic, *parties)
-        ]
+        return payout_wei
 
 
 class Redeemer:
@@ -133,6 +124,18 @@ class Redeemer:
     async def claimable_reserve_wei(self, sender: Address) -> int:
         """What we could take of the sender's reserve now. Raises: ChainError."""
         return await self._broker.claimable_reserve(sender, self._recipient)
+
+    async def payout(self, ticket: WonTicket, tx_hash: bytes) -> tuple[bytes, int] | None:
+        """The transaction that redeemed a ticket and what it paid, in wei; ``tx_hash``: of ours.
+
+        None if neither that one nor one that replaced it did. Raises: ChainError.
+        """
+        receipt = await self._transactions.receipt(tx_hash)
+        if receipt is None:
+            return None
+        parties = ticket.ticket.sender, ticket.ticket.params.recipient
+        payout_wei = _payout_wei(receipt, self._broker.address, *parties)
+        return None if payout_wei is None else (receipt.transaction_hash, payout_wei)
 
     def is_under_way(self, tx_hash: bytes) -> bool:
         """Whether that transaction is still being watched."""
@@ -174,3 +177,23 @@ class Redeemer:
             if transaction.to == self._broker.address and transaction.calldata == calldata:
                 return submission
         return None
+
+
+def _payout_wei(
+    receipt: Receipt, broker: Address, sender: Address, recipient: Address
+) -> int | None:
+    """What a transaction that redeems one ticket has paid; None: it did not redeem it."""
+    parties = tuple(party.rjust(32, b"\0") for party in (sender, recipient))
+
+    def amounts(topic: bytes) -> list[int]:
+        """The first word of each such event between the two."""
+        return [
+            int.from_bytes(log.data[:32], "big")
+            for log in receipt.logs
+            if log.address == broker and log.topics == (topic, *parties)
+        ]
+
+    if not amounts(TICKET_REDEEMED.topic):
+        return None
+    # The contract does not tell of a payout of nothing.
+    return sum(amounts(TICKET_TRANSFER.topic))

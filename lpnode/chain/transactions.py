@@ -166,6 +166,14 @@ class Transactions:
             "another process sends from this account"
         )
 
+    async def receipt(self, transaction_hash: bytes) -> Receipt | None:
+        """What became of a transaction, or of one that replaces it while that is under way; None
+        while it is not mined. Raises: ChainError."""
+        for submission in self.under_way:
+            if transaction_hash in submission.hashes:
+                return await self._mined(submission)
+        return await self._eth.receipt(transaction_hash)
+
     async def run(self) -> None:
         """Watches what is under way, replaces what is late, for ever."""
         while True:

@@ -76,6 +76,10 @@ class TicketRedeemer(Protocol):
     async def claimable_reserve_wei(self, sender: Address) -> int:
         """What we could take of the sender's reserve now."""
 
+    async def payout(self, ticket: SignedTicket, tx_hash: bytes) -> tuple[bytes, int] | None:
+        """The transaction of ours that redeemed the ticket and the wei that it paid; None if that
+        with ``tx_hash``, or one that replaced it, did not."""
+
     def is_under_way(self, tx_hash: bytes) -> bool:
         """Whether that transaction is still being watched."""
 
@@ -188,12 +192,26 @@ class Redemption:
         if winner.state is WinnerState.CONFIRMED:
             return await self._look_for_finality(winner)
         if await self._redeemer.is_used(winner.hash):
-            return await self._move(winner, WinnerState.CONFIRMED, "found redeemed on the chain")
+            return await self._confirm_used(winner)
         if winner.state is WinnerState.SUBMITTED:
             if winner.tx_hash is not None and self._redeemer.is_under_way(winner.tx_hash):
                 return winner
             winner = await self._move(winner, WinnerState.STORED, "its transaction came to nothing")
         return await self._decide(winner)
+
+    async def _confirm_used(self, winner: Winner) -> Winner:
+        """Of a transaction that was mined while nobody waited for it, after a restart or when it
+        was late; or somebody else's, and then what it paid is not known."""
+        self._senders.doubt(winner.sender)
+        found = None
+        if winner.tx_hash is not None:
+            found = await self._redeemer.payout(winner.signed, winner.tx_hash)
+        if found is None:
+            return await self._move(winner, WinnerState.CONFIRMED, "found redeemed on the chain")
+        tx_hash, payout_wei = found
+        return await self._move(
+            replace(winner, tx_hash=tx_hash, payout_wei=payout_wei), WinnerState.CONFIRMED
+        )
 
     def _must_wait(self, winner: Winner) -> bool:
         """Cheaply, for those that nobody need ask the chain about."""
@@ -270,6 +288,7 @@ class Redemption:
             payout_wei = await redeeming.payout_wei()
         except TransactionTimedOut as error:
             self._tally.num_redemption_errors += 1
+            winner = replace(winner, tx_hash=redeeming.tx_hash)
             return await self._move(winner, WinnerState.SUBMITTED, str(error))
         except ChainError as error:
             self._tally.num_redemption_errors += 1

@@ -47,6 +47,8 @@ class Broker:
     may_mine: asyncio.Event = field(default_factory=asyncio.Event)
     has_sent: asyncio.Event = field(default_factory=asyncio.Event)
     paid_wei: int = 0
+    payouts: dict[tuple[bytes, bytes], tuple[bytes, int]] = field(default_factory=dict)
+    """By ticket and the transaction that was first sent for it."""
 
     def __post_init__(self) -> None:
         self.may_mine.set()
@@ -56,6 +58,9 @@ class Broker:
 
     async def claimable_reserve_wei(self, sender: Address) -> int:
         return self.chain.funds.get(sender, Funds()).reserve_wei // self.chain.pool_size
+
+    async def payout(self, ticket: SignedTicket, tx_hash: bytes) -> tuple[bytes, int] | None:
+        return self.payouts.get((ticket.ticket.hash, tx_hash))
 
     def is_under_way(self, tx_hash: bytes) -> bool:
         return tx_hash in self.under_way

@@ -160,6 +160,23 @@ async def test_a_late_transaction_is_not_sent_twice(tmp_path: Path) -> None:
         assert (await bench.rows())[winner.hash][0] == "confirmed"
 
 
+async def test_what_a_late_transaction_paid_is_known_all_the_same(tmp_path: Path) -> None:
+    """And which one it was: the one that was sent first, or one that pays more for its gas."""
+    async with running(tmp_path) as bench:
+        (winner,) = await bench.win(1)
+        bench.broker.failures[winner.hash] = [TransactionTimedOut("late")]
+        bench.broker.under_way = {bytes(32)}
+        await bench.settle()
+        bench.broker.used.add(winner.hash)
+        bench.broker.payouts[winner.hash, bytes(32)] = (b"\1" * 32, FACE_VALUE - 1)
+        await bench.settle()
+        assert await bench.rows() == {winner.hash: ("confirmed", "")}
+        payout, tx_hash = await bench.payments.store.write(
+            lambda c: c.execute("SELECT payout, tx_hash FROM winners").fetchone()
+        )
+        assert (int.from_bytes(payout), tx_hash) == (FACE_VALUE - 1, b"\1" * 32)
+
+
 async def test_a_submitted_ticket_of_before_a_crash_is_watched_or_sent_again(
     tmp_path: Path,
 ) -> None:
