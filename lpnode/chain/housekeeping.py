@@ -13,7 +13,7 @@ from lpnode.chain.bonding import REWARD_WITH_HINT
 from lpnode.chain.rounds import INITIALIZE_ROUND
 from lpnode.chain.state import ChainState
 from lpnode.chain.transactions import Transactions
-from lpnode.errors import CallReverted, ChainError, ConfigError
+from lpnode.errors import CallReverted, ConfigError, LpnodeError
 from lpnode.protocol.ethereum import ZERO_ADDRESS, Address
 
 _log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class Housekeeping:
         while True:
             try:
                 await self.step()
-            except ChainError as exc:
+            except LpnodeError as exc:  # of the chain, or of the store that keeps transactions
                 _log.warning("the round's upkeep has to wait: %s", exc)
             await self._sleep(self._config.poll_s)
 

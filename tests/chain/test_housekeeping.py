@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from chain.won_tickets import Redemptions, redemptions
 from evm import ROUND_BLOCKS, Evm
+from node_bench import until
 
 from lpnode.chain.bonding import BondingManager
 from lpnode.chain.controller import resolve
@@ -25,6 +26,7 @@ class House:
         self.evm = table.evm
         self.eth = table.eth
         self.recipient = table.recipient
+        self.store = table.store
         gas_price = GasPrice(table.eth, GasPriceConfig())
         self.transactions = Transactions(
             table.eth,
@@ -58,6 +60,7 @@ class House:
 
     async def _sleep(self, duration_s: float) -> None:
         self.delays_s.append(duration_s)
+        await asyncio.sleep(0)
 
     async def step(self, housekeeping: Housekeeping) -> int:
         """Lets it do what is due; returns how many transactions it sent."""
@@ -111,6 +114,21 @@ async def test_nothing_is_sent_unless_it_was_asked_for(house: House) -> None:
     house.evm.mine(ROUND_BLOCKS)
     await house.state.poll()
     assert await house.step(housekeeping) == 0
+
+
+async def test_a_full_disk_puts_upkeep_off_and_ends_nothing(house: House) -> None:
+    """Its task is one of the node's, which all end when one fails."""
+    housekeeping = await house.open(HousekeepingConfig(is_rewarding=True))
+    house.store.is_failing = True
+    running = asyncio.create_task(housekeeping.run())
+    try:
+        await until(lambda: len(house.delays_s) > 1 or running.done())
+        assert not running.done()
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+    house.store.is_failing = False
+    assert await house.step(housekeeping) == 1
 
 
 def test_a_negative_delay_is_refused() -> None:
