@@ -40,6 +40,8 @@ class ChainInMemory:
 
     last_l1_block: int = 100
     last_initialized_round: int = 3500
+    is_round_initialized: bool = True
+    num_round_blocks_left: int = 5000
     gas_price_wei: int = 10_000_000
     pool_size: int = 10
     is_recipient_active: bool = True

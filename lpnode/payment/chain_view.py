@@ -45,6 +45,14 @@ class ChainView(Protocol):
         """The round in which tickets are created now."""
 
     @property
+    def is_round_initialized(self) -> bool:
+        """Whether the current round has begun; until then no ticket can be redeemed."""
+
+    @property
+    def num_round_blocks_left(self) -> int:
+        """L1 blocks until the current round ends."""
+
+    @property
     def gas_price_wei(self) -> int:
         """Per unit of gas; 0 when it is not known."""
 

@@ -57,6 +57,7 @@ _log = logging.getLogger(__name__)
 _SEED_BYTES = 32
 _NO_HASH = bytes(32)
 _FREE = Fraction(0)
+_MIN_BLOCKS_TO_REDEEM = 2 * PARAMS_LIFETIME_BLOCKS
 _NONCE_ERRORS = {
     verdict: f"invalid ticket senderNonce: {verdict.value}" for verdict in NonceVerdict
 }
@@ -251,11 +252,19 @@ class Recipient:
         return receipt
 
     def _creation_round(self, *, is_priced: bool) -> tuple[int, bytes]:
-        number = self._chain.last_initialized_round
-        for candidate in (number, number - 1):
-            block_hash = self._chain.round_block_hash(candidate)
-            if block_hash != _NO_HASH:
-                return candidate, block_hash
+        chain = self._chain
+        number = chain.last_initialized_round
+        block_hash = chain.round_block_hash(number)
+        if block_hash != _NO_HASH:
+            return number, block_hash
+        # Tickets of the round before can be redeemed until the present one ends, and not before
+        # their parameters have expired.
+        block_hash = chain.round_block_hash(number - 1)
+        is_time_left = (
+            chain.is_round_initialized and chain.num_round_blocks_left > _MIN_BLOCKS_TO_REDEEM
+        )
+        if block_hash != _NO_HASH and (is_time_left or not is_priced):
+            return number - 1, block_hash
         if is_priced:
             raise Refused(f"round {number} has no block hash, so its tickets cannot be redeemed")
         return number, _NO_HASH

@@ -41,14 +41,6 @@ class RoundsView(ChainView, Protocol):
         """As of the newest block; moves on without a transaction."""
 
     @property
-    def is_round_initialized(self) -> bool:
-        """Whether the current round has begun."""
-
-    @property
-    def num_round_blocks_left(self) -> int:
-        """L1 blocks until the current round ends."""
-
-    @property
     def ticket_validity_rounds(self) -> int:
         """In how many rounds a ticket can be redeemed, its own being the first."""
 

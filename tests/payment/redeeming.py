@@ -24,8 +24,6 @@ FACE_VALUE = 12 * 10**14
 class RoundsInMemory(ChainInMemory):
     """Satisfies ``RoundsView`` too."""
 
-    is_round_initialized: bool = True
-    num_round_blocks_left: int = 5000
     ticket_validity_rounds: int = 2
     num_rounds_ahead: int = 0
 

@@ -74,6 +74,24 @@ async def test_a_round_without_hash_is_not_quoted(bench: PaymentBench) -> None:
         assert (await params_for(payments, Fraction(0))).face_value_wei == 0
 
 
+async def test_the_round_before_stands_in_only_while_its_tickets_can_still_be_redeemed(
+    bench: PaymentBench,
+) -> None:
+    """D9: they cannot any more when the present round is over; payments.md section 4.3."""
+    bench.chain.round_hashes[3500] = bytes(32)
+    async with bench.running() as payments:
+        bench.chain.num_round_blocks_left = 81
+        assert (await params_for(payments)).creation_round == 3499
+        bench.chain.num_round_blocks_left = 80
+        with pytest.raises(Refused, match="no block hash"):
+            await params_for(payments)
+        assert (await params_for(payments, Fraction(0))).creation_round == 3499
+        # The next round has come, and nobody has begun it.
+        bench.chain.num_round_blocks_left, bench.chain.is_round_initialized = 5000, False
+        with pytest.raises(Refused, match="no block hash"):
+            await params_for(payments)
+
+
 async def test_parameters_are_good_for_forty_blocks_and_differ_each_time(
     bench: PaymentBench,
 ) -> None:
