@@ -39,10 +39,9 @@ class Till:
         """
         admission = credentials.admission
         key = ModelKey(LIVE_VIDEO_TO_VIDEO, model_id)
+        lowest_price = self.prices.lowest(admission.sender, key)
         receipt = await self.payments.recipient.receive(
-            credentials.payment,
-            admission.manifest_id,
-            lowest_price=self.prices.lowest(admission.sender, key),
+            credentials.payment, admission.manifest_id, lowest_price=lowest_price
         )
         price = receipt.price
         balance_key = BalanceKey(admission.sender, admission.manifest_id)
@@ -53,6 +52,8 @@ class Till:
                 # send one like it.
                 raise InsufficientBalance
             price = await self.quote.price_of(admission.sender, key)
+        # Tickets of before a restart may come with a price that is ours no more.
+        price = max(price, lowest_price)
         ev_wei = receipt.ev_wei or self.payments.config.recipient.pricing.ev_wei
         if price and not self.payments.balances.covers(balance_key, ev_wei):
             raise InsufficientBalance

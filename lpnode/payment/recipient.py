@@ -149,6 +149,7 @@ class Recipient:
         self._entropy = entropy
         self._now_s = now_s
         self._tally = tally
+        self._first_expiration_block = chain.last_l1_block + PARAMS_LIFETIME_BLOCKS
 
     async def face_value_wei(self, sender: Address) -> int:
         """What a ticket of the sender would pay now, for a price that is not 0.
@@ -205,7 +206,8 @@ class Recipient:
         """Takes a payment towards ``manifest_id``; one without tickets is as welcome.
 
         ``lowest_price``: what the work that it pays for must be paid with, wei per unit. Tickets
-        made for cheaper work are not taken.
+        made for cheaper work are not taken, unless they were made before the process began: what
+        had been quoted then is not known, and the caller bills ``lowest_price`` at least.
         Raises:
             TicketRejected: with a text that gateways know. What was valid of it is credited.
             StorageFailed: nothing is credited.
@@ -217,7 +219,8 @@ class Recipient:
             batch = payment.batch
             if batch is None:
                 return Receipt(sender=payment.sender)
-            _check_price(batch.terms.price, lowest_price)
+            if batch.terms.expiration_block >= self._first_expiration_block:
+                _check_price(batch.terms.price, lowest_price)
             recipient_rand = self._check_terms(batch)
             params = batch.terms.params(recipient_rand)
             ev_wei = params.expected_value

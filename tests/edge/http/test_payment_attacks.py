@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 from node_bench import KEY, MODEL, NodeBench
-from paid_node import CHEAP, PaidNode, demand, no_tickets, paid_for, serving_paid_node, text
+from paid_node import CHEAP, PRICE, PaidNode, demand, no_tickets, paid_for, serving_paid_node, text
 from paying_gateway import GATEWAY, OTHER_GATEWAY, Funds, PaymentBench, pay
 from payment.receiving import everything
 
@@ -28,6 +28,7 @@ from lpnode.protocol.base64_message import encode_message
 from lpnode.protocol.capability import LIVE_VIDEO_TO_VIDEO
 from lpnode.protocol.ethereum import Account, checksum_text
 from lpnode.schedule.capacity import ModelKey
+from lpnode.session.stop_reason import StopReason
 
 MANIFEST = "8badf00d"
 SENDER = checksum_text(GATEWAY.address)
@@ -388,6 +389,30 @@ async def test_a_gateway_that_pays_over_a_restart_notices_nothing(tmp_path: Path
             assert before.status == 200, text(before)
             balance = (balance or 0) + len(payment.ticket_sender_params) * ev_wei
             assert node.balance(MANIFEST) == balance
+
+
+@pytest.mark.parametrize("key", [KEY, CHEAP], ids=["the same work", "cheaper work"])
+async def test_tickets_of_before_a_restart_start_work_at_the_price_of_after_it(
+    tmp_path: Path, key: ModelKey
+) -> None:
+    """A gateway that was quoted less is not turned away, and nobody gets work for less by it."""
+    money = PaymentBench(tmp_path)
+    async with NodeBench().running() as bench, money.running() as payments:
+        info = await PaidNode(bench, money, payments).discover(key)
+    money.chain.last_l1_block += 1
+    async with NodeBench().running() as bench, money.running() as payments:
+        node = PaidNode(bench, money, payments)
+        node.prices._book = PriceBook(base={}, models={None: {KEY: 2 * PRICE}})
+        tickets = pay(read_ticket_params(info.ticket_params), range(300), price_of(info))
+        answer = await node.start(tickets, info)
+        assert answer.status == 200, text(answer)
+        (price,) = await payments.store.write(
+            lambda c: c.execute("SELECT price FROM jobs").fetchall()
+        )
+        assert Fraction(*price) == 2 * PRICE
+        for session in list(bench.sessions._sessions.values()):
+            session.stop(StopReason.SHUTDOWN)
+        await bench.ended()
 
 
 async def test_every_reply_has_parameters_that_a_gateway_can_use(node: PaidNode) -> None:
