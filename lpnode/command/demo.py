@@ -5,8 +5,10 @@ Where an EVM can be run, the stream is paid for as well, and the tickets that wo
 
 import argparse
 import shutil
+import signal
 import tempfile
-from contextlib import AsyncExitStack, ExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from pathlib import Path
 
 import uvloop
@@ -47,14 +49,32 @@ def run(arguments: argparse.Namespace) -> int:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"--output {folder}: {error.strerror}") from error
-    data_dir = Path(tempfile.mkdtemp(prefix="lpnode-demo-"))
     console = Console()
+    with _ended_by_signals(), ExitStack() as resources:
+        data_dir = Path(tempfile.mkdtemp(prefix="lpnode-demo-"))
+        resources.callback(shutil.rmtree, data_dir, ignore_errors=True)
+        payment = None if arguments.off_chain else _payment(resources, data_dir, console)
+        return uvloop.run(_demo(arguments, folder, data_dir, console, payment))
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM and a terminal that is closed do what Ctrl-C does, unless they are ignored.
+
+    Node and chain are in sessions of their own, and would outlive a process that just dies.
+    """
+    signals = (signal.SIGTERM, signal.SIGHUP)
+    ended = [number for number in signals if signal.getsignal(number) is signal.SIG_DFL]
+    # By way of Ctrl-C, for which asyncio cancels: an exception out of nowhere, while a process is
+    # being started, would leave that behind. A shell may have had it ignored.
+    before = {signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler)}
+    for number in ended:
+        before[number] = signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
-        with ExitStack() as resources:
-            payment = None if arguments.off_chain else _payment(resources, data_dir, console)
-            return uvloop.run(_demo(arguments, folder, data_dir, console, payment))
+        yield
     finally:
-        shutil.rmtree(data_dir, ignore_errors=True)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _payment(resources: ExitStack, folder: Path, console: Console) -> DemoPayment | None:

@@ -96,11 +96,14 @@ async def run_shown(stream: LiveStream, show: Callable[[str], None]) -> None:
 
 @contextmanager
 def stopped_by_signals(stream: LiveStream) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM ends the input; the second gives up on what is under way."""
+    """The first Ctrl-C or SIGTERM ends the input; the second gives up on what is under way.
+
+    Afterwards both mean what they meant before.
+    """
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None
-    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     has_asked = False
 
     def ask() -> None:
@@ -110,13 +113,14 @@ def stopped_by_signals(stream: LiveStream) -> Iterator[None]:
         has_asked = True
         stream.stop()
 
-    for number in signals:
+    for number in before:
         loop.add_signal_handler(number, ask)
     try:
         yield
     finally:
-        for number in signals:
+        for number, handler in before.items():
             loop.remove_signal_handler(number)
+            signal.signal(number, handler)
 
 
 def _plan(arguments: argparse.Namespace) -> StreamPlan:

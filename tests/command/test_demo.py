@@ -1,7 +1,11 @@
 """``lpnode demo``: the whole node, as an operator first meets it."""
 
 import asyncio
+import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import av
@@ -49,3 +53,32 @@ async def test_where_an_evm_runs_the_demo_is_paid_and_redeems_what_won(
     assert "paid on a local chain" in said
     assert said.count("yes ") == 4
     assert "node and chain agree to the wei" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_demo_that_is_told_to_end_leaves_no_node_behind(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    with subprocess.Popen(
+        (sys.executable, "-P", "-m", "lpnode", "demo", "--off-chain", "--output", tmp_path / "o"),
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    ) as process:
+        while not (nodes := children_of(process.pid)):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err.decode()
+    # One that had only just been forked is killed, and not waited for.
+    deadline = time.monotonic() + 10
+    while left := [pid for pid in nodes if Path(f"/proc/{pid}").exists()]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.01)
+    assert not list(tmp_path.glob("lpnode-demo-*"))
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

@@ -9,6 +9,10 @@ from pathlib import Path
 import av
 from relay_node import RelayNode, relay, relay_node
 
+from lpnode.command.stream import presentation_time, stopped_by_signals
+from lpnode.gateway.live_stream import LiveStream, StreamPlan
+from lpnode.gateway.picture_input import PictureInput
+
 
 async def started(*words: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
@@ -65,3 +69,19 @@ async def test_a_node_that_gives_up_is_exit_code_1_with_the_reason(tmp_path: Pat
         out, err = await process.communicate()
     assert process.returncode == 1, err.decode()
     assert "closed the" in json.loads(out)["failure"]
+
+
+async def test_after_the_stream_signals_mean_what_they_meant_before() -> None:
+    def before(*_: object) -> None: ...
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    found = {number: signal.signal(number, before) for number in numbers}
+    plan = StreamPlan(uri="https://127.0.0.1:1", model_id="noop")
+    stream = LiveStream(plan, PictureInput((128, 128), 1, duration_s=1), read_key=presentation_time)
+    try:
+        with stopped_by_signals(stream):
+            assert before not in map(signal.getsignal, numbers)
+        assert [signal.getsignal(number) for number in numbers] == [before, before]
+    finally:
+        for number, handler in found.items():
+            signal.signal(number, handler)
