@@ -158,8 +158,8 @@ def flags_help(flags: tuple[Flag, ...] = SERVE_FLAGS) -> str:
                 lines += textwrap.wrap(
                     flag.help + shown,
                     width=98,
-                    initial_indent=f"  -{flag.name:<25}",
-                    subsequent_indent=" " * 28,
+                    initial_indent=f"  -{flag.name:<26} ",
+                    subsequent_indent=" " * 30,
                 )
     accepted = " ".join(flag.name for flag in flags if not flag.is_used)
     lines.append("\nAccepted with a warning, because they have no effect here (yet):")

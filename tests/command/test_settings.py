@@ -159,3 +159,5 @@ def test_help_names_every_flag() -> None:
     text = flags_help()
     assert all(flag.name in text for flag in SERVE_FLAGS)
     assert max(map(len, text.splitlines())) <= 98
+    # No name runs into what it means.
+    assert all(f"  -{flag.name} " in text for flag in SERVE_FLAGS if flag.is_used)
