@@ -1,5 +1,6 @@
 """The key of a paying account, from a file: hex digits, or an encrypted keystore."""
 
+import json
 import logging
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from lpnode.protocol.ethereum import Account
 
 _MAX_FILE_BYTES = 2**16
 _KEY_DIGITS = 64
+_KEYSTORE_VERSION = 3
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +28,7 @@ def read_key_file(path: Path, password_file: Path | None = None) -> Account:
         raw = path.read_bytes()[: _MAX_FILE_BYTES + 1]
     except OSError as error:
         raise ConfigError(f"key file {path}: {error.strerror}") from error
-    if raw.lstrip()[:1] == b"{":
+    if _is_keystore(raw):
         return _from_keystore(path, password_file)
     digits = raw.decode(errors="replace").strip().removeprefix("0x")
     try:
@@ -39,7 +41,18 @@ def read_key_file(path: Path, password_file: Path | None = None) -> Account:
         )
     if path.stat().st_mode & 0o077:
         _log.warning("%s can be read by others; make it owner-only (chmod 600)", path)
-    return Account(key)
+    try:
+        return Account(key)
+    except ConfigError as error:
+        raise ConfigError(f"key file {path}: {error}") from error
+
+
+def _is_keystore(raw: bytes) -> bool:
+    try:
+        document = json.loads(raw)
+    except ValueError:
+        return False
+    return isinstance(document, dict) and document.get("version") == _KEYSTORE_VERSION
 
 
 def _from_keystore(path: Path, password_file: Path | None) -> Account:

@@ -39,7 +39,9 @@ def test_a_keystore_opens_with_the_password_of_another_file(tmp_path: Path) -> N
         read_key_file(path, tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("text", ["", "07", KEY.hex() + "00", "g" * 64, "é" * 64])
+@pytest.mark.parametrize(
+    "text", ["", "07", KEY.hex() + "00", "g" * 64, "é" * 64, "{ no", '{"version": 1}']
+)
 def test_anything_else_is_refused_and_not_shown(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match="64 hex digits") as refusal:
         read_key_file(written(tmp_path / "key", text))
@@ -49,7 +51,7 @@ def test_anything_else_is_refused_and_not_shown(tmp_path: Path, text: str) -> No
 def test_no_file_and_no_key_of_the_curve_are_settings_to_correct(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         read_key_file(tmp_path / "nowhere")
-    with pytest.raises(ConfigError, match="between 1 and the curve's order"):
+    with pytest.raises(ConfigError, match=r"key: .* between 1 and the curve's order"):
         read_key_file(written(tmp_path / "key", "0" * 64))
 
 
