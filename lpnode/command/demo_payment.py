@@ -16,6 +16,7 @@ import aiohttp
 
 from lpnode.command.amounts import eth_text
 from lpnode.command.local_chain.paid_chain import PaidChain, running_paid_chain
+from lpnode.errors import PeerGone
 from lpnode.gateway.key_file import read_key_file
 from lpnode.gateway.live_payment import LivePayer
 from lpnode.gateway.sender_account import SenderAccount
@@ -94,14 +95,21 @@ class DemoPayment:
     async def settle(self, operator_uri: str) -> Settlement:
         """Lets the tickets' parameters expire, and waits until the node has redeemed what won.
 
-        Raises: TimeoutError: it has not within a minute.
+        Raises: PeerGone: it has not within a minute, or does not answer.
         """
         await asyncio.to_thread(self._chain.mine, PARAMS_LIFETIME_BLOCKS)
-        async with asyncio.timeout(_SETTLE_S), aiohttp.ClientSession() as http:
-            payments = await _payments(http, operator_uri)
-            while payments["pending_wei"] != "0":
-                await asyncio.sleep(_POLL_S)
+        try:
+            async with asyncio.timeout(_SETTLE_S), aiohttp.ClientSession() as http:
                 payments = await _payments(http, operator_uri)
+                while payments["pending_wei"] != "0":
+                    await asyncio.sleep(_POLL_S)
+                    payments = await _payments(http, operator_uri)
+        except TimeoutError as error:
+            raise PeerGone(
+                f"the node has not redeemed what won within {_SETTLE_S:g} s; its log says why"
+            ) from error
+        except aiohttp.ClientError as error:
+            raise PeerGone(f"the node does not tell what won: {error}") from error
         deposit_wei, _ = await self._chain.funds()
         return Settlement(
             num_won=payments["tickets_won"],

@@ -71,8 +71,8 @@ async def _ask_node(
                 raise NotRetried(f"the node at {address} answers: {text.strip()}")
     except (aiohttp.ClientError, TimeoutError) as error:
         raise PeerGone(
-            f"a node has the payment store, but does not answer at {address}: {error}; give "
-            "-cliAddr as the node has it"
+            f"a node has the payment store, but does not answer at {address}: "
+            f"{error or f'nothing within {_TIMEOUT_S:g} s'}; give -cliAddr as the node has it"
         ) from error
     try:
         document: dict[str, Any] = json.loads(text)

@@ -18,6 +18,7 @@ from lpnode.chain.eth import Eth
 from lpnode.chain.keystore import KeystoreConfig, open_keystore
 from lpnode.chain.rpc import JsonRpc, RpcConfig
 from lpnode.chain.ticket_broker import REDEEM
+from lpnode.command.demo_payment import DemoPayment
 from lpnode.command.local_chain.evm_process import (
     EvmKind,
     EvmProgram,
@@ -26,7 +27,7 @@ from lpnode.command.local_chain.evm_process import (
     running,
 )
 from lpnode.command.local_chain.paid_chain import PaidChain, running_paid_chain
-from lpnode.errors import NoEvm
+from lpnode.errors import NoEvm, PeerGone
 from lpnode.payment.ticket import MAX_WIN_PROB, TicketParams, recipient_rand_hash
 
 FACE_VALUE = ETHER // 10
@@ -119,6 +120,11 @@ async def test_what_the_contract_pays_is_read_from_its_events(paid: PaidChain) -
         assert payout.block_number == chain.block_number
         assert payout.transaction_hash.hex() == receipt["transactionHash"][2:]
         assert await paid.funds() == (ETHER - FACE_VALUE, 2 * ETHER)
+
+
+async def test_a_demo_whose_node_is_gone_says_so(paid: PaidChain) -> None:
+    with pytest.raises(PeerGone, match="does not tell what won"):
+        await DemoPayment(paid, ETHER).settle("http://127.0.0.1:1")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
