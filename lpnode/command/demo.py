@@ -4,6 +4,7 @@ Where an EVM can be run, the stream is paid for as well, and the tickets that wo
 """
 
 import argparse
+import math
 import shutil
 import signal
 import tempfile
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         the books of a paid run agree with the chain.
     Raises: ConfigError: an argument that cannot be used. LpnodeError: the node did not start.
     """
-    if arguments.duration < 4:
+    if not 4 <= arguments.duration < math.inf:
         raise ConfigError(f"--duration must be 4 or more, got {arguments.duration:g}")
     if not 1 <= arguments.fps <= 60:
         raise ConfigError(f"--fps must be 1 to 60, got {arguments.fps}")

@@ -71,12 +71,13 @@ def ticket_text(terms: TicketTerms) -> str:
     """What one ticket is worth, and how often it wins how much."""
     params = terms.params
     return (
-        f"worth {amount_text(params.expected_value)}: {_odds_text(terms.odds)} "
+        f"worth {amount_text(params.expected_value)}: {odds_text(terms.odds)} "
         f"{amount_text(params.face_value_wei)}"
     )
 
 
-def _odds_text(odds: Fraction) -> str:
+def odds_text(odds: Fraction) -> str:
+    """How often a ticket wins. ``odds``: tickets to one that wins."""
     if odds < _RARE:
         return f"{round(100 / odds)} in 100 win"
     return f"one in {round(odds)} wins"

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import math
 from collections.abc import Iterator
 from fractions import Fraction
 
@@ -12,7 +13,9 @@ from rich.text import Text
 
 from lpnode.command.foreign_text import shown
 from lpnode.command.payer import signing_account
+from lpnode.command.payment_report import odds_text
 from lpnode.errors import (
+    ConfigError,
     DiscoveryRefused,
     InvalidArgument,
     LpnodeError,
@@ -47,8 +50,10 @@ _GIB = 1 << 30
 def run(arguments: argparse.Namespace) -> int:
     """Probes ``arguments.url``. 0: usable by gateways, 1: not, or no answer; 2: no such address.
 
-    Raises: ConfigError: the key file cannot be used.
+    Raises: ConfigError: the time-out or the key file cannot be used.
     """
+    if not 0 < arguments.timeout < math.inf:
+        raise ConfigError(f"--timeout must be positive, got {arguments.timeout:g}")
     errors = Console(stderr=True)
     request = _request(signing_account(arguments), arguments.model)
     try:
@@ -139,7 +144,7 @@ def _tickets(info: pb.OrchestratorInfo, what: str) -> Iterator[RenderableType]:
     rows = {
         "price": price_text(terms.price),
         "face value": amount_text(params.face_value_wei),
-        "odds": f"one in {round(terms.odds)} wins",
+        "odds": odds_text(terms.odds),
         "expected value": amount_text(params.expected_value),
         "expire at": f"L1 block {params.expiration_block}",
         "round": str(params.creation_round),

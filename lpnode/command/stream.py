@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import math
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -137,7 +138,7 @@ def _plan(arguments: argparse.Namespace) -> StreamPlan:
 
 
 def _media(arguments: argparse.Namespace) -> tuple[MediaInput, ReadKey, str]:
-    if arguments.duration is not None and arguments.duration <= 0:
+    if arguments.duration is not None and not 0 < arguments.duration < math.inf:
         raise ConfigError(f"--duration must be positive, got {arguments.duration:g}")
     if arguments.input != "testsrc":
         file = FileInput(Path(arguments.input), duration_s=arguments.duration)
@@ -177,7 +178,7 @@ def _update(text: str) -> Update:
         at_s = float(at)
     except ValueError:
         at_s = -1.0
-    if not equals or at_s < 0:
+    if not equals or not 0 <= at_s < math.inf:
         raise ConfigError(f'--update {text!r}: must be SECONDS=JSON, for example 5={{"levels": 3}}')
     return Update(at_s, _parameters(params, "--update"))
 

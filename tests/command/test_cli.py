@@ -60,8 +60,12 @@ def test_the_version_names_what_was_built(capsys: pytest.CaptureFixture[str]) ->
         (["stream", "h:1", "--input", "/none.mp4"], "--input /none.mp4: cannot be opened"),
         (["stream", "h:1", "--output", "/none/o.ts"], "--output /none/o.ts: No such file"),
         (["stream", "h:1", "--duration", "-1"], "--duration must be positive"),
+        (["stream", "h:1", "--duration", "nan"], "--duration must be positive"),
+        (["stream", "h:1", "--update", "nan={}"], "must be SECONDS=JSON"),
+        (["probe", "h:1", "--timeout", "-1"], "--timeout must be positive"),
         (["stream", "http://", "--fps", "30"], "https://host:port"),
         (["demo", "--duration", "1"], "--duration must be 4 or more"),
+        (["demo", "--duration", "inf"], "--duration must be 4 or more"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_one_line_and_exit_code_2(

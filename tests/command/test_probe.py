@@ -5,6 +5,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from lpnode.admission.ai_models import DEFAULT_AI_MODELS, slots_of
 from lpnode.admission.auth_token import AuthTokens
 from lpnode.admission.quote import Quote, QuoteConfig
 from lpnode.command import probe
+from lpnode.command.payment_report import odds_text
 from lpnode.edge.grpc.orchestrator import Orchestrator
 from lpnode.schedule.capacity import Capacity
 
@@ -86,3 +88,8 @@ def test_no_answer_exits_with_1_and_says_why(capsys: pytest.CaptureFixture[str])
 def test_no_address_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert probe_of("https://host") == 2
     assert "https://host:port" in capsys.readouterr().err
+
+
+def test_odds_near_certainty_are_not_rounded_to_one_in_one() -> None:
+    assert odds_text(Fraction(5, 4)) == "80 in 100 win"
+    assert odds_text(Fraction(1250)) == "one in 1250 wins"
