@@ -53,8 +53,13 @@ async def opened_payer(arguments: argparse.Namespace) -> AsyncIterator[LivePayer
 
 
 def signing_account(arguments: argparse.Namespace) -> Account | None:
-    """The account that signs ``lpnode probe``'s question; None without ``--key``."""
+    """The account that signs ``lpnode probe``'s question; None without ``--key``.
+
+    Raises: ConfigError: a key file that cannot be used, or a password without one.
+    """
     if arguments.key is None:
+        if arguments.password_file is not None:
+            raise ConfigError("--password-file needs --key KEYFILE")
         return None
     return read_key_file(arguments.key, arguments.password_file)
 
@@ -66,8 +71,8 @@ def _check(arguments: argparse.Namespace) -> None:
             raise ConfigError(f"{flag} must be positive, got {getattr(arguments, name)}")
     if arguments.stop_paying is not None and not arguments.stop_paying >= 0:
         raise ConfigError(f"--stop-paying must not be negative, got {arguments.stop_paying:g}")
-    url = arguments.eth_url
-    if url is not None and urlsplit(url).scheme not in ("http", "https"):
+    url = None if arguments.eth_url is None else urlsplit(arguments.eth_url)
+    if url is not None and not (url.scheme in ("http", "https") and url.hostname):
         # The URL may hold an access key, so it is not repeated.
         raise ConfigError("--eth-url must be the http(s) URL of a JSON-RPC endpoint")
 

@@ -63,6 +63,7 @@ def test_the_version_names_what_was_built(capsys: pytest.CaptureFixture[str]) ->
         (["stream", "h:1", "--duration", "nan"], "--duration must be positive"),
         (["stream", "h:1", "--update", "nan={}"], "must be SECONDS=JSON"),
         (["probe", "h:1", "--timeout", "-1"], "--timeout must be positive"),
+        (["probe", "h:1", "--password-file", "p"], "--password-file needs --key KEYFILE"),
         (["stream", "http://", "--fps", "30"], "https://host:port"),
         (["demo", "--duration", "1"], "--duration must be 4 or more"),
         (["demo", "--duration", "inf"], "--duration must be 4 or more"),

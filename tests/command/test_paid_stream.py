@@ -99,6 +99,7 @@ async def test_a_price_without_a_key_and_a_price_too_high_are_said(tmp_path: Pat
         (("--pay", "KEY", "--max-total-ev", "0"), "--max-total-ev"),
         (("--pay", "KEY", "--payment-interval", "0"), "--payment-interval"),
         (("--pay", "KEY", "--eth-url", "ftp://x"), "--eth-url"),
+        (("--pay", "KEY", "--eth-url", "http://"), "--eth-url"),
         (("--pay", "KEY", "--eth-controller", "0x12"), "--eth-controller: an address is 0x"),
     ],
 )
