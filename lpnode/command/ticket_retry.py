@@ -72,7 +72,7 @@ async def _ask_node(
     except (aiohttp.ClientError, TimeoutError) as error:
         raise PeerGone(
             f"a node has the payment store, but does not answer at {address}: "
-            f"{error or f'nothing within {_TIMEOUT_S:g} s'}; give -cliAddr as the node has it"
+            f"{str(error) or f'nothing within {_TIMEOUT_S:g} s'}; give -cliAddr as the node has it"
         ) from error
     try:
         document: dict[str, Any] = json.loads(text)

@@ -50,7 +50,7 @@ def read_key_file(path: Path, password_file: Path | None = None) -> Account:
 def _is_keystore(raw: bytes) -> bool:
     try:
         document = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(document, dict) and document.get("version") == _KEYSTORE_VERSION
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from payment.redeeming import FACE_VALUE, RedeemBench, running
 
 from lpnode.cli import main
+from lpnode.command import ticket_retry
 from lpnode.edge.http.operator import Operator, OperatorConfig, OperatorState
 from lpnode.errors import ChainError
 from lpnode.payment.winning import Winner
@@ -177,3 +179,16 @@ async def test_a_node_that_does_not_answer_is_named_with_the_setting(
     assert code == 1
     assert "does not answer at 127.0.0.1:1" in err
     assert "give -cliAddr as the node has it" in err
+
+
+async def test_a_node_that_says_nothing_is_waited_for_so_long_and_named(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ticket_retry, "_TIMEOUT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        async with running(tmp_path) as bench:
+            await expired(bench)
+            code, _, err = await asyncio.to_thread(command, "retry", "--all", "-cliAddr", address)
+    assert code == 1
+    assert f"does not answer at {address}: nothing within 0.2 s" in err

@@ -40,7 +40,7 @@ def test_a_keystore_opens_with_the_password_of_another_file(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "text", ["", "07", KEY.hex() + "00", "g" * 64, "é" * 64, "{ no", '{"version": 1}']
+    "text", ["", "07", KEY.hex() + "00", "g" * 64, "é" * 64, "{ no", '{"version": 1}', "[" * 60_000]
 )
 def test_anything_else_is_refused_and_not_shown(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match="64 hex digits") as refusal:
