@@ -29,9 +29,9 @@ from lpnode.payment.ledger import PaymentRow, add_payment
 from lpnode.payment.max_float import available_wei, is_unlocking_soon, max_float_wei
 from lpnode.payment.nonce_rows import add_nonces
 from lpnode.payment.nonces import MAX_NONCES, Nonces, NonceVerdict
+from lpnode.payment.outcome import NONCE_ERRORS, Outcome, judge
 from lpnode.payment.params import (
     PARAMS_LIFETIME_BLOCKS,
-    InsufficientReserve,
     PricingConfig,
     Terms,
     face_value_wei,
@@ -58,9 +58,6 @@ _SEED_BYTES = 32
 _NO_HASH = bytes(32)
 _FREE = Fraction(0)
 _MIN_BLOCKS_TO_REDEEM = 2 * PARAMS_LIFETIME_BLOCKS
-_NONCE_ERRORS = {
-    verdict: f"invalid ticket senderNonce: {verdict.value}" for verdict in NonceVerdict
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,15 +100,6 @@ class Receipt:
     def credit_wei(self) -> Fraction:
         """What was added to the balance."""
         return self.num_credited * self.ev_wei
-
-
-@dataclass(slots=True)
-class _Outcome:
-    """What a batch comes to: who is credited, who won, and why not, all by place in the list."""
-
-    credited: list[int] = field(default_factory=list)
-    winners: list[int] = field(default_factory=list)
-    errors: dict[int, str] = field(default_factory=dict)
 
 
 class Recipient:
@@ -231,9 +219,16 @@ class Recipient:
             self._tally.refused(str(error), [str(error)] * num_tickets)
             raise
         verdicts = await self._verify(batch, params, recipient_rand)
-        outcome = self._judge(batch, verdicts, funds)
+        pending_wei = self._winners.pending_wei(payment.sender)
+        outcome = judge(
+            batch,
+            verdicts,
+            left_wei=available_wei(funds, self._chain.pool_size, pending_wei),
+            nonces=self._nonces,
+            last_l1_block=self._chain.last_l1_block,
+        )
         left_out = range(len(batch.nonces), num_tickets)
-        outcome.errors.update(dict.fromkeys(left_out, _NONCE_ERRORS[NonceVerdict.TOO_MANY]))
+        outcome.errors.update(dict.fromkeys(left_out, NONCE_ERRORS[NonceVerdict.TOO_MANY]))
         receipt = Receipt(
             sender=payment.sender,
             price=payment.price,
@@ -248,7 +243,7 @@ class Recipient:
             last = max(outcome.errors)
             text = outcome.errors[last]
             self._tally.refused(text, outcome.errors.values())
-            if text in _NONCE_ERRORS.values():
+            if text in NONCE_ERRORS.values():
                 nonce = message.ticket_sender_params[last].sender_nonce
                 text += f" sender={checksum_text(payment.sender)} nonce={nonce}"
             raise TicketRejected(text)
@@ -308,50 +303,13 @@ class Recipient:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, self._verifier.verify, *arguments)
 
-    def _judge(self, batch: TicketBatch, verdicts: Verdicts, funds: SenderFunds) -> _Outcome:
-        """Claims the nonces of what will be credited. One step, so it sees one state."""
-        errors = dict.fromkeys(verdicts.invalid, "invalid ticket signature")
-        outcome = _Outcome(winners=verdicts.winners, errors=errors)
-        terms = batch.terms
-        valid = [index for index in range(len(verdicts)) if verdicts.is_valid(index)]
-        if self._nonces.has_expired(terms.expiration_block, self._chain.last_l1_block):
-            errors.update(dict.fromkeys(valid, "TicketParams expired"))
-            return outcome
-        end = self._end_of_funds(terms, verdicts, funds)
-        errors.update(dict.fromkeys([i for i in valid if i >= end], str(InsufficientReserve())))
-        payable = [index for index in valid if index < end]
-        if payable:
-            claims = self._nonces.claim(
-                batch.rand_hash, terms.expiration_block, [batch.nonces[index] for index in payable]
-            )
-            for index, claim in zip(payable, claims, strict=True):
-                if claim is NonceVerdict.NEW:
-                    outcome.credited.append(index)
-                else:
-                    errors[index] = _NONCE_ERRORS[claim]
-        return outcome
-
-    def _end_of_funds(self, terms: Terms, verdicts: Verdicts, funds: SenderFunds) -> int:
-        """Index of the first ticket that the sender could not pay if it won.
-
-        Each win of the payment leaves less for the tickets behind it, so that one payment brings
-        no more credit on the same funds than many.
-        """
-        pending_wei = self._winners.pending_wei(terms.sender)
-        left_wei = available_wei(funds, self._chain.pool_size, pending_wei)
-        num_payable = left_wei // terms.face_value_wei
-        if num_payable <= 0:
-            return 0
-        winners = verdicts.winners
-        return winners[num_payable - 1] + 1 if len(winners) >= num_payable else len(verdicts)
-
     async def _record(
         self,
         receipt: Receipt,
         batch: TicketBatch,
         params: TicketParams,
         recipient_rand: bytes,
-        outcome: _Outcome,
+        outcome: Outcome,
         manifest_id: str,
     ) -> None:
         key = BalanceKey(receipt.sender, manifest_id)
