@@ -144,7 +144,7 @@ CHAIN_FLAGS = (
         "Chain",
         "reward",
         _BOOL,
-        "false",
+        "",
         "claim each round's reward; unless given, done when the account is the orchestrator",
     ),
     used_flag("Chain", "initializeRound", _BOOL, "false", "begin rounds that nobody has begun"),

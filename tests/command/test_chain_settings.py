@@ -61,6 +61,7 @@ def test_rewards_are_claimed_by_the_orchestrators_own_account_alone_unless_told(
     assert chain_of().housekeeping.is_rewarding
     assert not chain_of("-ethOrchAddr", ADDRESS).housekeeping.is_rewarding
     assert not chain_of("-reward=false").housekeeping.is_rewarding
+    assert chain_of("-reward", "-ethOrchAddr", ADDRESS).housekeeping.is_rewarding
 
 
 def test_an_ev_that_is_given_is_not_scaled_with_the_price() -> None:

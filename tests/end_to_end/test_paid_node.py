@@ -15,12 +15,20 @@ from lpnode.errors import DiscoveryRefused
 from lpnode.gateway.discover import (
     CALL_S,
     Discovered,
+    call,
     demand_for,
     discovery_request,
     get_orchestrator,
 )
+from lpnode.protocol import lp_rpc_pb2 as pb
 from lpnode.protocol.capability import LIVE_VIDEO_TO_VIDEO
-from lpnode.protocol.ethereum import ZERO_ADDRESS, Account, checksum_text
+from lpnode.protocol.ethereum import (
+    ZERO_ADDRESS,
+    Account,
+    Address,
+    checksum_text,
+    is_message_signed_by,
+)
 
 OVERHEAD = Fraction(101, 100)
 
@@ -50,6 +58,25 @@ async def test_a_node_on_a_chain_quotes_its_price_with_parameters_that_can_be_re
             await discovered(node.service_uri, Account(evm.accounts[3].private_key))
         with pytest.raises(DiscoveryRefused, match="orchestrator req sig check failed"):
             await get_orchestrator(node.service_uri, discovery_request(sender=ZERO_ADDRESS))
+
+
+async def test_the_key_may_be_elsewhere_and_tickets_pay_another_account(
+    evm: Evm, tmp_path: Path
+) -> None:
+    """The node checks its own signed ping at the start, so the remote signer has signed."""
+    gateway = Account(gateway_of(evm).private_key)
+    account, orchestrator = evm.accounts[4].address, evm.accounts[1].address
+    words = (
+        *("-ethSigner", evm.url, "-ethAcctAddr", checksum_text(account)),
+        *("-ethOrchAddr", checksum_text(orchestrator)),
+    )
+    async with paid_node(evm, tmp_path, *words) as node:
+        info = (await discovered(node.service_uri, gateway)).info
+        assert info.address == account
+        assert info.ticket_params.recipient == orchestrator
+        ping = pb.PingPong(value=b"\7" * 32)
+        pong = await call(node.service_uri, "Ping", ping, reply_type=pb.PingPong, timeout_s=5)
+        assert is_message_signed_by(Address(account), ping.value, pong.value)
 
 
 async def test_a_probe_shows_what_a_models_tickets_are_like(evm: Evm, tmp_path: Path) -> None:
