@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from lpnode.command.local_chain.evm_process import anvil_in, tools_cache
+from lpnode.command.local_chain.evm_process import anvil_in
 
 CONTRACTS = Path(__file__).parent / "contracts"
 _MANIFEST = CONTRACTS / "package.json"
@@ -148,7 +148,8 @@ def _installed() -> Path:
 
 
 def _cache() -> Path:
-    folder = tools_cache()
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(root) / "lpnode-tests"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -11,6 +11,7 @@ from typing import BinaryIO, Self
 
 import aiohttp
 
+from lpnode.command.child_process import ended_with_parent
 from lpnode.errors import PeerGone
 
 _START_S = 90.0
@@ -48,9 +49,8 @@ class NodeProcess:
         self._log = self._log_path.open("wb")
         started_at = time.monotonic()
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
             # -P: the working directory may be a source tree without the compiled modules.
-            *("-P", "-m", "lpnode", "serve"),
+            *ended_with_parent((sys.executable, "-P", "-m", "lpnode", "serve")),
             *("-serviceAddr", f"127.0.0.1:{service}"),
             *("-httpAddr", f"127.0.0.1:{service}"),
             *("-cliAddr", f"127.0.0.1:{operator}"),

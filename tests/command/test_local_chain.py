@@ -163,7 +163,6 @@ def is_listening(where: tuple[str, int]) -> bool:
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine with nothing but Python."""
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("LPNODE_EVM_TOOLS", raising=False)
     return tmp_path
 
@@ -179,13 +178,9 @@ def test_anvil_is_found_on_the_path(bare: Path) -> None:
     assert find_evm() == EvmProgram(EvmKind.ANVIL, (str(path), "--order", "fifo"))
 
 
-@pytest.mark.parametrize("place", ["given", "kept"])
-def test_anvil_is_found_among_npms_modules(
-    bare: Path, monkeypatch: pytest.MonkeyPatch, place: str
-) -> None:
-    folder = bare / "tools" if place == "given" else bare / "cache" / "lpnode-tests" / "npm-1"
-    if place == "given":
-        monkeypatch.setenv("LPNODE_EVM_TOOLS", str(folder))
+def test_anvil_is_found_among_npms_modules(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = bare / "tools"
+    monkeypatch.setenv("LPNODE_EVM_TOOLS", str(folder))
     path = program_at(anvil_in(folder / "node_modules"))
     assert find_evm().command[0] == str(path)
 

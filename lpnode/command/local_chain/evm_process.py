@@ -16,6 +16,7 @@ from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from lpnode.command.child_process import ended_with_parent
 from lpnode.errors import NoEvm
 from lpnode.protocol.ethereum import Address, parse_address
 
@@ -62,22 +63,16 @@ class EvmProcess:
 def find_evm() -> EvmProgram:
     """Returns anvil, or else py-evm; installs nothing.
 
-    anvil is looked for on PATH, in the ``node_modules`` of the folder that ``LPNODE_EVM_TOOLS``
-    names, and where the tests keep what they got from npm.
+    anvil is looked for on PATH, and in the ``node_modules`` of the folder that
+    ``LPNODE_EVM_TOOLS`` names.
     Raises: NoEvm: there is neither.
     """
     found = shutil.which("anvil")
     if found is not None:
         return anvil(Path(found))
-    folders = [*tools_cache().glob("npm-*/node_modules")]
     given = os.environ.get("LPNODE_EVM_TOOLS")
-    if given:
-        folders.insert(0, Path(given) / "node_modules")
-    for folder in folders:
-        path = anvil_in(folder)
-        if path.is_file():
-            return anvil(path)
-    return py_evm()
+    path = anvil_in(Path(given) / "node_modules") if given else None
+    return anvil(path) if path is not None and path.is_file() else py_evm()
 
 
 def anvil(path: Path) -> EvmProgram:
@@ -103,12 +98,6 @@ def py_evm() -> EvmProgram:
     return EvmProgram(EvmKind.PY_EVM, (sys.executable, "-P", "-m", module))
 
 
-def tools_cache() -> Path:
-    """Returns the folder in which the tests keep the tools they got from npm."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "lpnode-tests"
-
-
 @contextmanager
 def running(program: EvmProgram) -> Iterator[EvmProcess]:
     """Runs a node until the end of the block.
@@ -122,12 +111,11 @@ def running(program: EvmProgram) -> Iterator[EvmProcess]:
         command = [*program.command, "--host", "127.0.0.1", "--port", "0"]
         command += ["--chain-id", str(CHAIN_ID), "--number", str(GENESIS_NUMBER)]
         command += ["--config-out", str(accounts_path)]
-        if shutil.which("setpriv") is not None:
-            # It ends with this process even if that is killed.
-            command = ["setpriv", "--pdeathsig", "TERM", *command]
         with log_path.open("wb") as log:
             # Ctrl-C in the terminal is for this process; it ends the node in its turn.
-            process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+            process = subprocess.Popen(
+                ended_with_parent(command), stdout=log, stderr=log, start_new_session=True
+            )
         try:
             port = _port(process, lambda: log_path.read_text(errors="replace"))
             yield EvmProcess(program.kind, port, _accounts(accounts_path))
