@@ -110,9 +110,16 @@ class Redeemer:
     def __init__(
         self, broker: TicketBroker, transactions: Transactions, recipient: Address
     ) -> None:
+        """``transactions``: has taken up again what was under way before."""
         self._broker = broker
         self._transactions = transactions
         self._recipient = recipient
+        # A process that is killed right behind sending has not written down for which ticket; the
+        # calldata says it, also when the chain has settled it and nobody watches it any more.
+        self._resumed = {
+            submission.attempts[-1].transaction.calldata: submission.hashes
+            for submission in transactions.under_way
+        }
 
     async def is_used(self, ticket_hash: bytes, *, is_final: bool = False) -> bool:
         """Whether the ticket was redeemed, as of the newest or the newest final block.
@@ -125,17 +132,22 @@ class Redeemer:
         """What we could take of the sender's reserve now. Raises: ChainError."""
         return await self._broker.claimable_reserve(sender, self._recipient)
 
-    async def payout(self, ticket: WonTicket, tx_hash: bytes) -> tuple[bytes, int] | None:
-        """The transaction that redeemed a ticket and what it paid, in wei; ``tx_hash``: of ours.
+    async def payout(self, ticket: WonTicket, tx_hash: bytes | None) -> tuple[bytes, int] | None:
+        """The transaction of ours that redeemed a ticket, and what it paid, in wei.
 
-        None if neither that one nor one that replaced it did. Raises: ChainError.
+        ``tx_hash``: what was sent for it; None when that is not known. Returns None if neither that
+        one nor one that replaced it did. Raises: ChainError.
         """
-        receipt = await self._transactions.receipt(tx_hash)
-        if receipt is None:
-            return None
+        hashes = (tx_hash,) if tx_hash is not None else self._resumed.get(_calldata(ticket), ())
         parties = ticket.ticket.sender, ticket.ticket.params.recipient
-        payout_wei = _payout_wei(receipt, self._broker.address, *parties)
-        return None if payout_wei is None else (receipt.transaction_hash, payout_wei)
+        for sent in hashes:
+            receipt = await self._transactions.receipt(sent)
+            if receipt is None:
+                continue
+            payout_wei = _payout_wei(receipt, self._broker.address, *parties)
+            if payout_wei is not None:
+                return receipt.transaction_hash, payout_wei
+        return None
 
     def is_under_way(self, tx_hash: bytes) -> bool:
         """Whether that transaction is still being watched."""
@@ -154,17 +166,7 @@ class Redeemer:
                 f"the ticket pays {checksum_text(params.recipient)}, "
                 f"not {checksum_text(self._recipient)}"
             )
-        calldata = RedeemableTicket(
-            recipient=params.recipient,
-            sender=ticket.ticket.sender,
-            face_value_wei=params.face_value_wei,
-            win_prob=params.win_prob,
-            sender_nonce=ticket.ticket.nonce,
-            recipient_rand_hash=params.recipient_rand_hash,
-            aux_data=params.aux_data,
-            signature=ticket.signature,
-            recipient_rand=int.from_bytes(ticket.recipient_rand, "big"),
-        ).redeem_calldata()
+        calldata = _calldata(ticket)
         submission = self._under_way(calldata)
         if submission is None:
             submission = await self._transactions.submit(self._broker.address, calldata)
@@ -177,6 +179,21 @@ class Redeemer:
             if transaction.to == self._broker.address and transaction.calldata == calldata:
                 return submission
         return None
+
+
+def _calldata(ticket: WonTicket) -> bytes:
+    params = ticket.ticket.params
+    return RedeemableTicket(
+        recipient=params.recipient,
+        sender=ticket.ticket.sender,
+        face_value_wei=params.face_value_wei,
+        win_prob=params.win_prob,
+        sender_nonce=ticket.ticket.nonce,
+        recipient_rand_hash=params.recipient_rand_hash,
+        aux_data=params.aux_data,
+        signature=ticket.signature,
+        recipient_rand=int.from_bytes(ticket.recipient_rand, "big"),
+    ).redeem_calldata()
 
 
 def _payout_wei(

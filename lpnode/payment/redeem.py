@@ -68,9 +68,10 @@ class TicketRedeemer(Protocol):
     async def claimable_reserve_wei(self, sender: Address) -> int:
         """What we could take of the sender's reserve now."""
 
-    async def payout(self, ticket: SignedTicket, tx_hash: bytes) -> tuple[bytes, int] | None:
+    async def payout(self, ticket: SignedTicket, tx_hash: bytes | None) -> tuple[bytes, int] | None:
         """The transaction of ours that redeemed the ticket and the wei that it paid; None if that
-        with ``tx_hash``, or one that replaced it, did not."""
+        with ``tx_hash``, or one that replaced it, did not. Without a hash it may have been sent by
+        a process that was killed before it wrote that down."""
 
     def is_under_way(self, tx_hash: bytes) -> bool:
         """Whether that transaction is still being watched."""
@@ -195,9 +196,7 @@ class Redemption:
         """Of a transaction that was mined while nobody waited for it, after a restart or when it
         was late; or somebody else's, and then what it paid is not known."""
         self._senders.doubt(winner.sender)
-        found = None
-        if winner.tx_hash is not None:
-            found = await self._redeemer.payout(winner.signed, winner.tx_hash)
+        found = await self._redeemer.payout(winner.signed, winner.tx_hash)
         if found is None:
             return await self._move(winner, WinnerState.CONFIRMED, "found redeemed on the chain")
         tx_hash, payout_wei = found

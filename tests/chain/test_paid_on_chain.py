@@ -70,6 +70,8 @@ async def test_what_a_gateway_paid_is_redeemed_and_final(evm: Evm, tmp_path: Pat
                 await _until(lambda: not payments.winners.open())
                 for task in running:
                     task.cancel()
+            # Funds are those of the block that was read last.
+            await state.poll()
             funds = await state.sender_funds(table.gateway.address)
             assert funds.deposit_wei == ETHER - len(won) * params.face_value_wei
 

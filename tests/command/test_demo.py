@@ -70,6 +70,8 @@ def test_a_demo_that_is_told_to_end_leaves_no_node_behind(
         env=os.environ | {"TMPDIR": str(tmp_path)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
+        # Under nohup it would be ignored, by whoever is started as well.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     ) as process:
         while not (nodes := children_of(process.pid)):
             assert process.poll() is None

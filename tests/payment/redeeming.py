@@ -45,7 +45,7 @@ class Broker:
     may_mine: asyncio.Event = field(default_factory=asyncio.Event)
     has_sent: asyncio.Event = field(default_factory=asyncio.Event)
     paid_wei: int = 0
-    payouts: dict[tuple[bytes, bytes], tuple[bytes, int]] = field(default_factory=dict)
+    payouts: dict[tuple[bytes, bytes | None], tuple[bytes, int]] = field(default_factory=dict)
     """By ticket and the transaction that was first sent for it."""
 
     def __post_init__(self) -> None:
@@ -57,7 +57,7 @@ class Broker:
     async def claimable_reserve_wei(self, sender: Address) -> int:
         return self.chain.funds.get(sender, Funds()).reserve_wei // self.chain.pool_size
 
-    async def payout(self, ticket: SignedTicket, tx_hash: bytes) -> tuple[bytes, int] | None:
+    async def payout(self, ticket: SignedTicket, tx_hash: bytes | None) -> tuple[bytes, int] | None:
         return self.payouts.get((ticket.ticket.hash, tx_hash))
 
     def is_under_way(self, tx_hash: bytes) -> bool:

@@ -43,6 +43,7 @@ class OnChain:
     state: ChainState
     payments: Payments
     transactions: Transactions
+    redeemer: Redeemer
     redemption: Redemption
     gateway: EvmAccount
     recipient: EvmAccount
@@ -127,14 +128,17 @@ async def on_chain(evm: Evm, folder: Path) -> AsyncIterator[OnChain]:
                 chain_id=CHAIN_ID,
             )
             await transactions.resume()
+            redeemer = Redeemer(state.broker, transactions, recipient.address)
             redemption = payments.redemption(
                 RedemptionConfig(
                     redeem_gas=OFTEN_WON.redeem_gas, last_blocks=10, retry_s=0.01, settle_s=0.1
                 ),
                 chain=state,
-                redeemer=Redeemer(state.broker, transactions, recipient.address),
+                redeemer=redeemer,
             )
-            yield OnChain(evm, state, payments, transactions, redemption, gateway, recipient)
+            yield OnChain(
+                evm, state, payments, transactions, redeemer, redemption, gateway, recipient
+            )
 
 
 def prepare(evm: Evm, *, deposit_wei: int = 10 * ETHER, reserve_wei: int = 10 * ETHER) -> None:
@@ -188,6 +192,26 @@ async def test_winners_and_transactions_survive_a_restart(evm: Evm, tmp_path: Pa
         # What it paid is known, though nobody waited for it when it was mined.
         assert await node.rows() == [(winner.hash, "confirmed", winner.face_value_wei)]
         assert evm.pending_fees(node.recipient.address) == winner.face_value_wei
+
+
+async def test_a_redemption_that_was_sent_and_not_noted_is_booked_after_a_restart(
+    evm: Evm, tmp_path: Path
+) -> None:
+    """As when the process is killed between the two."""
+    prepare(evm)
+    async with on_chain(evm, tmp_path) as node:
+        (winner,) = await node.win(1)
+        await node.expire()
+        with evm.held_back():
+            await node.redeemer.redeem(winner.signed)
+    evm.mine()
+    async with on_chain(evm, tmp_path) as node:
+        assert [winner.tx_hash for winner in node.payments.winners.open()] == [None]
+        # The chain has settled it before anybody looks at the ticket.
+        await node.transactions.poll()
+        assert not node.transactions.under_way
+        await node.redeem()
+        assert await node.rows() == [(winner.hash, "confirmed", winner.face_value_wei)]
 
 
 async def test_a_payout_that_would_be_short_is_held_until_the_end(evm: Evm, tmp_path: Path) -> None:
