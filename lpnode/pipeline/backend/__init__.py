@@ -1,0 +1,1 @@
+"""What runs a model's networks: torch, ONNX Runtime, OpenVINO, TensorRT."""
