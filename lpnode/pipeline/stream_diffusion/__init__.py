@@ -1,0 +1,1 @@
+"""StreamDiffusion: one UNet call a frame, with as many frames in flight as there are steps."""
