@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import av
-import torch
 
-from lpnode.errors import DeviceError, HostError, LpnodeError, OutOfDeviceMemory
+from lpnode.errors import HostError, LpnodeError
 from lpnode.media.frame import Colour, Frame
 from lpnode.media.tensor import cover_crop, to_frame, to_tensor
+from lpnode.pipeline.failures import as_lpnode_error
 from lpnode.pipeline.pipeline import FrameJob, FrameResult, Pipeline, StreamState
 
 
@@ -78,26 +78,11 @@ class FrameRunner:
         rows[size] = row + 1
         return FrameJob(task.state, target, task.frame.pts_ticks)
 
-    def _finish(self, task: FrameTask, result: FrameResult | None) -> Outcome:
-        if result is None:
-            return None
+    def _finish(self, task: FrameTask, result: FrameResult | HostError | None) -> Outcome:
+        if not isinstance(result, FrameResult):
+            return result
         try:
             to_frame(result.frame, task.picture, task.colour, self._pipeline.spec.value_range)
         except Exception as error:  # noqa: BLE001 - one bad picture must not fail the others
             return as_lpnode_error(error)
         return result.pts_ticks
-
-
-def as_lpnode_error(error: Exception) -> LpnodeError:
-    """What went wrong in a pipeline, as an exception of this project; its cause is kept."""
-    if isinstance(error, LpnodeError):
-        return error
-    text = f"{type(error).__name__}: {error}"
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        mapped: HostError = OutOfDeviceMemory(text)
-    elif isinstance(error, torch.AcceleratorError):
-        mapped = DeviceError(text)
-    else:
-        mapped = HostError(text)
-    mapped.__cause__ = error
-    return mapped

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from lpnode.errors import InvalidArgument
 from lpnode.pipeline.frame_filter import FrameFilter
 from lpnode.pipeline.params import BaseParams
 from lpnode.pipeline.pipeline import FrameJob, FrameResult, StreamState
@@ -38,4 +39,10 @@ class Passthrough(FrameFilter):
 
     def update(self, state: StreamState, params: BaseParams) -> None:
         """See ``Pipeline.update``."""
-        state.params = params
+        _own(state).params = params
+
+
+def _own(state: StreamState) -> _Stream:
+    if not isinstance(state, _Stream):
+        raise InvalidArgument(f"expected a stream of passthrough, got {type(state).__name__}")
+    return state

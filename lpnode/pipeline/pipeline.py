@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import torch
 
+from lpnode.errors import HostError
 from lpnode.pipeline.params import BaseParams
 
 
@@ -24,7 +25,9 @@ class PipelineSpec:
 class StreamState(Protocol):
     """What a pipeline keeps for one session; opaque to everybody else."""
 
-    params: BaseParams
+    @property
+    def params(self) -> BaseParams:
+        """The full set in force."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +48,13 @@ class FrameResult:
     """A finished frame: (3, H', W') as the spec declares, valid until the next ``run``.
 
     ``pts_ticks`` is that of the frame it was made from, which is an earlier one of the same stream
-    where a pipeline keeps several frames in flight.
+    where a pipeline keeps several frames in flight. ``is_repeat`` says that the picture is the one
+    before once more, because the frame looked like the one before.
     """
 
     frame: torch.Tensor
     pts_ticks: int
+    is_repeat: bool = False
 
 
 class Pipeline(Protocol):
@@ -95,11 +100,11 @@ class Pipeline(Protocol):
         be used as one batch without a copy.
         """
 
-    def run(self, batch: Sequence[FrameJob]) -> Sequence[FrameResult | None]:
+    def run(self, batch: Sequence[FrameJob]) -> Sequence[FrameResult | HostError | None]:
         """Processes up to ``spec.max_batch`` frames of different streams.
 
-        Returns: one result a job, in order; None where a stream has nothing to show yet. A result's
-            tensor may be the job's own.
+        Returns: one result a job, in order; None where a stream has nothing to show yet, an error
+            where one stream's frame failed alone. A result's tensor may be the job's own.
         """
 
     def update(self, state: StreamState, params: BaseParams) -> None:

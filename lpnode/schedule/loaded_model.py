@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from lpnode.pipeline.frame_runner import FrameRunner, FrameTask, as_lpnode_error
+from lpnode.pipeline.failures import as_lpnode_error
+from lpnode.pipeline.frame_runner import FrameRunner, FrameTask
 from lpnode.pipeline.params import BaseParams
 from lpnode.pipeline.pipeline import Pipeline, StreamState
 from lpnode.schedule.device_thread import DeviceThread

@@ -129,6 +129,18 @@ class DenoiseBatch:
         self.stock_noise[slot].zero_()
         self.has_failed[slot] = False
 
+    def copy_slots(self, other: "DenoiseBatch") -> None:
+        """Takes over every slot of a smaller batch of the same shape."""
+        for mine, theirs in zip(self._tables(), other._tables(), strict=True):
+            mine[: other.num_slots].copy_(theirs)
+
+    def _tables(self) -> list[torch.Tensor]:
+        k = self._coefficients
+        return [
+            *(self.carried, self.init_noise, self.stock_noise, self.has_failed),
+            *(getattr(k, name) for name in k.__slots__),
+        ]
+
     def noised(self, slots: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
         """a₀·v + b₀·z₀: encoded frames (S, C, h, w) as the step takes them. Source: section 5."""
         k = self._coefficients

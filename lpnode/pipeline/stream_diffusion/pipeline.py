@@ -1,0 +1,253 @@
+"""StreamDiffusion as a pipeline: sessions' frames in, their pictures out.
+
+The way of a frame: ``input_buffer`` → similarity filter → ``StreamGroup.process`` (VAE encoder →
+noise → one UNet call for all streams of a group → consistency step → VAE decoder) → result.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from lpnode.errors import (
+    BadParameters,
+    HostError,
+    InvalidArgument,
+    OutOfDeviceMemory,
+)
+from lpnode.pipeline.failures import as_lpnode_error, is_out_of_memory
+from lpnode.pipeline.input_buffers import InputBuffers
+from lpnode.pipeline.params import BaseParams
+from lpnode.pipeline.pipeline import FrameJob, FrameResult, PipelineSpec, StreamState
+from lpnode.pipeline.stream_diffusion.conditioning import EncodedPrompts
+from lpnode.pipeline.stream_diffusion.params import StreamDiffusionParams
+from lpnode.pipeline.stream_diffusion.served_model import Loadouts, LoraChoice, ServedModel
+from lpnode.pipeline.stream_diffusion.stream import DiffusionStream
+from lpnode.pipeline.stream_diffusion.stream_group import StreamGroup
+
+logger = logging.getLogger(__name__)
+
+Result = FrameResult | HostError | None
+
+
+class StreamDiffusion:
+    """A ``Pipeline`` over one model; its streams share UNet calls and nothing else."""
+
+    def __init__(self, served: ServedModel) -> None:
+        self.spec = PipelineSpec(
+            device=served.device,
+            dtype=served.dtype,
+            value_range=(-1.0, 1.0),
+            max_batch=served.max_batch,
+        )
+        self._served = served
+        self._inputs = InputBuffers(self.spec)
+        self._loadouts = Loadouts(served)
+        self._max_streams = served.max_batch
+        """Most streams in one call; shrinks when memory turns out not to last for more."""
+
+    def parse(self, raw: Mapping[str, Any] | None) -> StreamDiffusionParams:
+        """See ``Pipeline.parse``; unknown keys are errors. Source: live.md section 7.3."""
+        params = self._served.params.parse(raw, self._served.defaults)
+        if params.model_id and params.model_id not in self._served.names:
+            raise BadParameters(
+                f"model_id: expected {' or '.join(self._served.names)}, which is what is served "
+                f"here, got {params.model_id!r}; ask for another model by the job's own model id"
+            )
+        return params
+
+    def output_size(self, params: BaseParams) -> tuple[int, int]:
+        """The input's own size."""
+        return params.width, params.height
+
+    def is_dynamic(self, old: BaseParams, new: BaseParams) -> bool:
+        """Whether weights and the number of frames in flight stay what they are."""
+        before, after = _own_params(old), _own_params(new)
+        return (
+            LoraChoice.of(before) == LoraChoice.of(after)
+            and len(before.t_index_list) == len(after.t_index_list)
+            and before.use_denoising_batch == after.use_denoising_batch
+        )
+
+    def load(self) -> None:
+        """Loads the model with the default parameters' LoRAs. Raises: HostError."""
+        self._loadouts.get(LoraChoice.of(self.parse(None)))
+
+    def warm(self, params: BaseParams) -> None:
+        """Prepares the networks for the size of ``params`` and sends a frame through."""
+        stream = self.prepare(params)
+        frame = self.input_buffer(params.width, params.height)[0].zero_()
+        self.run([FrameJob(stream, frame, 0)])
+        self.release(stream)
+
+    def prepare(self, params: BaseParams) -> StreamState:
+        """See ``Pipeline.prepare``."""
+        try:
+            return DiffusionStream(_own_params(params), self._group, self._encode)
+        except InvalidArgument as error:
+            raise BadParameters(str(error)) from error
+
+    def input_buffer(self, width: int, height: int) -> torch.Tensor:
+        """See ``Pipeline.input_buffer``."""
+        return self._inputs.get(width, height)
+
+    def run(self, batch: Sequence[FrameJob]) -> list[Result]:
+        """See ``Pipeline.run``. Streams of one group share their UNet call."""
+        results: list[Result] = [None] * len(batch)
+        waiting: dict[StreamGroup, list[int]] = {}
+        for index, job in enumerate(batch):
+            stream = _own(job.state)
+            if stream.params.skip_diffusion:
+                results[index] = FrameResult(job.frame, job.pts_ticks)
+            elif _is_passed_over(stream, job.frame):
+                results[index] = _repeated(stream, job.pts_ticks)
+            else:
+                waiting.setdefault(stream.group, []).append(index)
+        for group, indices in waiting.items():
+            while indices:
+                share = indices[: self._streams_a_call(group)]
+                jobs = [batch[index] for index in share]
+                try:
+                    finished = self._process(group, jobs, must_copy=len(share) < len(batch))
+                except Exception as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    if len(share) > 1:
+                        self._take_fewer_streams(len(share), error)
+                        continue
+                    finished = [OutOfDeviceMemory(str(as_lpnode_error(error)))]
+                for index, result in zip(share, finished, strict=True):
+                    results[index] = result
+                del indices[: len(share)]
+        return results
+
+    def update(self, state: StreamState, params: BaseParams) -> None:
+        """See ``Pipeline.update``. A set that cannot be loaded leaves the one before in force."""
+        try:
+            _own(state).update(_own_params(params))
+        except (InvalidArgument, BadParameters) as error:
+            raise BadParameters(str(error)) from error
+        except Exception as error:
+            reason = as_lpnode_error(error)
+            raise type(reason)(f"{reason}; the parameters before stay in force") from error
+        finally:
+            self._loadouts.drop_unused()
+
+    def release(self, state: StreamState) -> None:
+        """Ends a stream."""
+        _own(state).release()
+        self._loadouts.drop_unused()
+
+    def unload(self) -> None:
+        """Returns the memory of model, networks and streams."""
+        self._loadouts.unload()
+        self._inputs.clear()
+
+    def _group(self, params: StreamDiffusionParams) -> StreamGroup:
+        return self._loadouts.get(LoraChoice.of(params)).group(params)
+
+    def _encode(self, params: StreamDiffusionParams) -> EncodedPrompts:
+        return self._loadouts.get(LoraChoice.of(params)).prompts.encode(params)
+
+    def _streams_a_call(self, group: StreamGroup) -> int:
+        by_rows = self._served.max_rows // group.key.rows_per_stream
+        return max(1, min(self._max_streams, by_rows))
+
+    def _take_fewer_streams(self, num_streams: int, error: Exception) -> None:
+        self._max_streams = num_streams // 2
+        logger.warning(
+            "no memory for %d streams in one call; from now on at most %d: %s",
+            num_streams,
+            self._max_streams,
+            error,
+        )
+
+    def _process(
+        self, group: StreamGroup, jobs: Sequence[FrameJob], *, must_copy: bool
+    ) -> list[Result]:
+        for job in jobs:
+            self._fill(_own(job.state), job)
+        pictures, has_failed = self._send_through(group, jobs)
+        if must_copy:
+            pictures = pictures.clone()  # the next group's call decodes into the same memory
+        results: list[Result] = []
+        for job, picture, failed in zip(jobs, pictures, has_failed, strict=True):
+            stream = _own(job.state)
+            shown = stream.take(job.pts_ticks)
+            if failed:
+                stream.lose_frames()
+                results.append(HostError(_NOT_A_NUMBER))
+                continue
+            stream.keep(picture)
+            results.append(None if shown is None else FrameResult(picture, shown))
+        return results
+
+    def _fill(self, stream: DiffusionStream, job: FrameJob) -> None:
+        """Puts a stream's first frame in every place of its batch. Source: section 11."""
+        if not stream.needs_filling:
+            return
+        for _ in range(stream.num_fills):
+            self._send_through(stream.group, [job])
+        stream.fill_with(job.pts_ticks)
+
+    def _send_through(
+        self, group: StreamGroup, jobs: Sequence[FrameJob]
+    ) -> tuple[torch.Tensor, list[bool]]:
+        shape, streams = group.key.shape, [_own(job.state) for job in jobs]
+        posterior_noise = fresh_noise = None
+        if not group.traits.is_tiny_vae:
+            posterior_noise = torch.stack([stream.draw(*shape.latent) for stream in streams])
+            posterior_noise = posterior_noise.to(self.spec.device, self.spec.dtype)
+        if group.key.is_sequential:
+            size = (shape.num_steps - 1, *shape.latent)
+            fresh_noise = torch.stack([stream.draw(*size) for stream in streams])
+            fresh_noise = fresh_noise.to(self.spec.device)
+        return group.process(
+            [stream.slot for stream in streams],
+            _as_one_batch([job.frame for job in jobs]),
+            posterior_noise=posterior_noise,
+            fresh_noise=fresh_noise,
+        )
+
+
+_NOT_A_NUMBER = "the picture was not a number; what the stream carried was reset"
+
+
+def _is_passed_over(stream: DiffusionStream, frame: torch.Tensor) -> bool:
+    similarity = stream.similarity
+    return similarity is not None and similarity.skips(frame) and stream.last_picture is not None
+
+
+def _repeated(stream: DiffusionStream, pts_ticks: int) -> FrameResult | None:
+    """The picture before once more; what is in flight stays, and only timestamps move on."""
+    shown = stream.take(pts_ticks)
+    if shown is None or stream.last_picture is None:
+        return None
+    return FrameResult(stream.last_picture, shown, is_repeat=True)
+
+
+def _as_one_batch(frames: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Frames as (S, 3, H, W): where they follow each other in memory, that very memory."""
+    first = frames[0]
+    step = first.numel()
+    offset = first.storage_offset()
+    if all(
+        frame.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
+        and frame.storage_offset() == offset + index * step
+        for index, frame in enumerate(frames)
+    ):
+        return first.as_strided((len(frames), *first.shape), (step, *first.stride()))
+    return torch.stack(list(frames))  # others stand between them in the input buffer
+
+
+def _own_params(params: BaseParams) -> StreamDiffusionParams:
+    if not isinstance(params, StreamDiffusionParams):
+        raise InvalidArgument(f"expected StreamDiffusionParams, got {type(params).__name__}")
+    return params
+
+
+def _own(state: StreamState) -> DiffusionStream:
+    if not isinstance(state, DiffusionStream):
+        raise InvalidArgument(f"expected a stream of StreamDiffusion, got {type(state).__name__}")
+    return state

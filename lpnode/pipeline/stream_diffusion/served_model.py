@@ -1,0 +1,153 @@
+"""Which model a StreamDiffusion pipeline serves, and the weights it has in memory."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from lpnode.model.diffusion_model import DiffusionModel
+from lpnode.pipeline.backend.networks import Networks, NetworkShapes
+from lpnode.pipeline.stream_diffusion.conditioning import PromptCache
+from lpnode.pipeline.stream_diffusion.denoise_batch import BatchShape
+from lpnode.pipeline.stream_diffusion.params import StreamDiffusionParams
+from lpnode.pipeline.stream_diffusion.stream_group import GroupKey, StreamGroup
+
+
+@dataclass(frozen=True, slots=True)
+class LoraChoice:
+    """Which LoRAs are fused; streams with the same choice share weights."""
+
+    loras: tuple[tuple[str, float], ...]
+    use_lcm_lora: bool
+
+    @classmethod
+    def of(cls, params: StreamDiffusionParams) -> "LoraChoice":
+        """What a parameter set asks for."""
+        return cls(params.lora_dict, params.use_lcm_lora)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenModel:
+    """A model in memory and the networks that run it."""
+
+    model: DiffusionModel
+    networks: Networks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedModel:
+    """Which model a pipeline serves, and how.
+
+    Attributes:
+        open_model: loads the model with LoRAs fused. Raises: HostError, BadParameters.
+        names: what ``model_id`` in a parameter set may be, beside nothing.
+        device: as torch names it.
+        dtype: of frames; float32 on a processor.
+        params: the parameter class, which has the sizes that the model can do.
+        defaults: of parameters, as JSON, where they are not the contract's.
+        max_batch: most frames in one VAE call.
+        max_rows: most rows in one UNet call; more streams make several calls.
+    """
+
+    open_model: Callable[[LoraChoice], OpenModel]
+    names: tuple[str, ...]
+    device: str
+    dtype: torch.dtype = torch.float32
+    params: type[StreamDiffusionParams] = StreamDiffusionParams
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    max_batch: int = 8
+    max_rows: int = 16
+
+
+class Loadout:
+    """One set of weights in memory, with everything that runs on it."""
+
+    def __init__(self, opened: OpenModel, served: ServedModel) -> None:
+        self.traits = opened.model.traits
+        self.prompts = PromptCache(opened.model.prompt_encoder)
+        self._opened = opened
+        self._served = served
+        self._groups: dict[GroupKey, StreamGroup] = {}
+        self._prepared: set[tuple[int, int]] = set()
+
+    def group(self, params: StreamDiffusionParams) -> StreamGroup:
+        """The group that a parameter set belongs in, with networks prepared for its size."""
+        size = (params.width, params.height)
+        if size not in self._prepared:
+            self._opened.networks.prepare(
+                NetworkShapes(
+                    width=size[0],
+                    height=size[1],
+                    max_images=self._served.max_batch,
+                    max_rows=self._served.max_rows,
+                )
+            )
+            self._prepared.add(size)
+        side = self.traits.pixels_per_latent
+        key = GroupKey(
+            shape=BatchShape(
+                num_steps=len(params.t_index_list),
+                mode=params.mode,
+                height=params.height // side,
+                width=params.width // side,
+                channels=self.traits.latent_channels,
+            ),
+            is_sequential=not params.use_denoising_batch,
+        )
+        group = self._groups.get(key)
+        if group is None:
+            group = StreamGroup(key, self._opened.networks, self.traits)
+            self._groups[key] = group
+        return group
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no stream uses these weights."""
+        return all(group.is_empty for group in self._groups.values())
+
+    def drop_empty_groups(self) -> None:
+        """Returns the memory of groups without streams."""
+        self._groups = {key: group for key, group in self._groups.items() if not group.is_empty}
+
+    def unload(self) -> None:
+        """Returns everything."""
+        self._groups.clear()
+        self._opened.networks.unload()
+        self._opened.model.prompt_encoder.unload()
+
+
+class Loadouts:
+    """The sets of weights that streams use now; the first one stays."""
+
+    def __init__(self, served: ServedModel) -> None:
+        self._served = served
+        self._by_choice: dict[LoraChoice, Loadout] = {}
+
+    def get(self, choice: LoraChoice) -> Loadout:
+        """The weights of a choice, loaded if they are not yet. Raises: HostError, BadParameters."""
+        loadout = self._by_choice.get(choice)
+        if loadout is None:
+            loadout = Loadout(self._served.open_model(choice), self._served)
+            self._by_choice[choice] = loadout
+        return loadout
+
+    def drop_unused(self) -> None:
+        """Unloads what no stream uses any more."""
+        for choice, loadout in list(self._but_the_first()):
+            if loadout.is_idle:
+                loadout.unload()
+                del self._by_choice[choice]
+        for loadout in self._by_choice.values():
+            loadout.drop_empty_groups()
+
+    def unload(self) -> None:
+        """Unloads everything."""
+        for loadout in self._by_choice.values():
+            loadout.unload()
+        self._by_choice.clear()
+
+    def _but_the_first(self) -> Iterator[tuple[LoraChoice, Loadout]]:
+        pairs = iter(self._by_choice.items())
+        next(pairs, None)
+        return pairs
