@@ -94,7 +94,7 @@ class Metrics:
         )
         self.frames = Counter(
             "lpnode_frames",
-            "Frames by what became of them: skipped, decoded, capped, superseded, sent",
+            "Frames by what became of them: skipped, decoded, capped, superseded, repeated, sent",
             ["fate"],
             registry=self.registry,
         )

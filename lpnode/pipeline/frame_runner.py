@@ -25,8 +25,16 @@ class FrameTask:
     colour: Colour
 
 
-Outcome = int | None | LpnodeError
-"""PTS of what was written, None if nothing was, or why the frame failed."""
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a picture now shows: the frame of this PTS, or the picture before it once more."""
+
+    pts_ticks: int
+    is_repeat: bool = False
+
+
+Outcome = Shown | None | LpnodeError
+"""What was written, None if nothing was, or why the frame failed."""
 
 
 class FrameRunner:
@@ -85,4 +93,4 @@ class FrameRunner:
             to_frame(result.frame, task.picture, task.colour, self._pipeline.spec.value_range)
         except Exception as error:  # noqa: BLE001 - one bad picture must not fail the others
             return as_lpnode_error(error)
-        return result.pts_ticks
+        return Shown(result.pts_ticks, result.is_repeat)

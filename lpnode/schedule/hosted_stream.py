@@ -9,7 +9,7 @@ import av
 
 from lpnode.errors import BadParameters, HostError, LpnodeError
 from lpnode.media.frame import Colour, Frame
-from lpnode.pipeline.frame_runner import FrameTask
+from lpnode.pipeline.frame_runner import FrameTask, Shown
 from lpnode.pipeline.params import BaseParams
 from lpnode.pipeline.pipeline import StreamState
 from lpnode.schedule.loaded_model import LoadedModel
@@ -106,15 +106,15 @@ class HostedStream:
             self._changed.clear()
             await self._changed.wait()
 
-    async def process(self, frame: Frame, picture: av.VideoFrame, colour: Colour) -> int | None:
+    async def process(self, frame: Frame, picture: av.VideoFrame, colour: Colour) -> Shown | None:
         """Turns ``frame`` into ``picture``: one hop to the device thread and back.
 
         Args:
             frame: any size; scaled to cover the params' size and cropped. Borrowed for the call.
             picture: yuv420p of ``output_size``; written as ``colour`` says. When the caller is
                 cancelled, a frame that has begun may still be written into it.
-        Returns: the PTS, in 1/90000 s, of the frame that ``picture`` now shows; None if the
-            pipeline has nothing to show yet and ``picture`` means nothing.
+        Returns: which frame ``picture`` now shows, PTS in 1/90000 s; None if the pipeline has
+            nothing to show yet and ``picture`` means nothing.
         Raises:
             HostError: the pipeline failed on this frame, or is not ready; later frames may succeed.
             MediaError: the frame cannot be converted.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from lpnode.pipeline.failures import as_lpnode_error
-from lpnode.pipeline.frame_runner import FrameRunner, FrameTask
+from lpnode.pipeline.frame_runner import FrameRunner, FrameTask, Shown
 from lpnode.pipeline.params import BaseParams
 from lpnode.pipeline.pipeline import Pipeline, StreamState
 from lpnode.schedule.device_thread import DeviceThread
@@ -29,7 +29,7 @@ class LoadedModel:
         self.pipeline = pipeline
         self._model_id = model_id
         self._runner = FrameRunner(pipeline)
-        self._thread: DeviceThread[FrameTask, int | None] = DeviceThread(
+        self._thread: DeviceThread[FrameTask, Shown | None] = DeviceThread(
             f"lpnode {pipeline.spec.device} {model_id}",
             self._run_batch,
             max_batch=pipeline.spec.max_batch,
@@ -58,7 +58,7 @@ class LoadedModel:
         self._thread.withdraw(stream, "the stream is closed")
         await self._call(lambda: self.pipeline.release(state))
 
-    async def process(self, stream: object, task: FrameTask) -> int | None:
+    async def process(self, stream: object, task: FrameTask) -> Shown | None:
         """Runs one frame of ``stream``. See ``HostedStream.process``."""
         return await self._thread.process(stream, task)
 
@@ -82,7 +82,7 @@ class LoadedModel:
     async def _call(self, action: Callable[[], T]) -> T:
         return await self._thread.post(lambda: _mapped(action))
 
-    def _run_batch(self, tasks: Sequence[FrameTask]) -> Sequence[int | Exception | None]:
+    def _run_batch(self, tasks: Sequence[FrameTask]) -> Sequence[Shown | Exception | None]:
         return self._runner.run(tasks)
 
     def _unload(self) -> None:

@@ -29,6 +29,7 @@ from lpnode.errors import EndOfChannel, HostError, MediaError
 from lpnode.media.frame import Colour, Frame
 from lpnode.media.transport_stream import AccessUnit
 from lpnode.metrics import Metrics
+from lpnode.pipeline.frame_runner import Shown
 from lpnode.pipeline.params import BaseParams
 from lpnode.protocol.live_event import Trace
 from lpnode.session.clock import Clock
@@ -64,8 +65,8 @@ class Stream(Protocol):
     def is_ready(self) -> bool:
         """Whether ``process`` would take a frame."""
 
-    async def process(self, frame: Frame, picture: av.VideoFrame, colour: Colour) -> int | None:
-        """Writes the result for ``frame`` into ``picture``; returns the PTS it shows."""
+    async def process(self, frame: Frame, picture: av.VideoFrame, colour: Colour) -> Shown | None:
+        """Writes the result for ``frame`` into ``picture``; says which frame it shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,7 @@ class Stages:
         self._num_capped = metrics.frames.labels("capped")
         self._num_skipped = metrics.frames.labels("skipped")
         self._num_superseded = metrics.frames.labels("superseded")
+        self._num_repeated = metrics.frames.labels("repeated")
         self._num_sent = metrics.frames.labels("sent")
 
     def end_input(self) -> None:
@@ -227,17 +229,19 @@ class Stages:
         """Returns: whether ``picture`` was used and is on its way."""
         started_s = self._clock.now()
         try:
-            pts_ticks = await self._stream.process(frame, picture, self._output.colour)
+            shown = await self._stream.process(frame, picture, self._output.colour)
         except (HostError, MediaError) as error:
             # One frame is lost; whether the pipeline as a whole has failed is the guardian's call.
             self._vitals.saw_error(f"Error processing frame: {error}", self._clock.now())
-            pts_ticks = None
-        if pts_ticks is None:
+            shown = None
+        if shown is None:
             return False
+        if shown.is_repeat:
+            self._num_repeated.inc()
         now_s = self._clock.now()
         self._vitals.saw_output(now_s)
         self._infer_seconds.observe(now_s - started_s)
-        await self._to_encode.put(ProcessedPicture(picture, pts_ticks))
+        await self._to_encode.put(ProcessedPicture(picture, shown.pts_ticks))
         return True
 
     async def encode(self) -> None:

@@ -8,6 +8,7 @@ import pytest
 from schedule.conftest import COLOUR, Direction, Hosting, frame, picture
 
 from lpnode.errors import HostError, LpnodeError
+from lpnode.pipeline.frame_runner import Shown
 from lpnode.pipeline.params import BaseParams
 from lpnode.schedule.hosted_model import ModelState, RestartConfig
 from lpnode.schedule.hosted_stream import HostedStream
@@ -57,7 +58,7 @@ async def test_a_hung_model_is_restarted_without_waiting_for_the_hung_call(
         await following.wait_ready()
         assert following.restart_count == 1
         direction.may_run.set()
-        assert await following.process(frame(1), picture(), COLOUR) == 1
+        assert await following.process(frame(1), picture(), COLOUR) == Shown(1)
 
 
 async def test_streams_that_shared_a_hung_model_go_on_after_the_restart(
@@ -77,7 +78,7 @@ async def test_streams_that_shared_a_hung_model_go_on_after_the_restart(
         direction.may_run.set()
         await two.wait_ready()
         assert two.params is new
-        assert await two.process(frame(2), picture(), COLOUR) == 2
+        assert await two.process(frame(2), picture(), COLOUR) == Shown(2)
         assert two.last_restart is not None
 
 
@@ -91,7 +92,7 @@ async def test_a_model_that_works_for_others_is_not_restarted(
         one.fail("no output for 5 s")
         assert not one.is_alive
         assert two.is_ready
-        assert await two.process(frame(2), picture(), COLOUR) == 2
+        assert await two.process(frame(2), picture(), COLOUR) == Shown(2)
         assert two.restart_count == 0
         await one.close()
 
@@ -254,7 +255,7 @@ async def test_closing_a_stream_does_not_wait_for_a_call_that_hangs(
             await direction.until(lambda: direction.batches)
             await stream.close()
             direction.may_run.set()
-            assert await frames == 0
+            assert await frames == Shown(0)
         await direction.until(lambda: "release" in direction.calls)
 
 
