@@ -88,6 +88,13 @@ class NodeConfig:
     """Ping the service URI once after start."""
     ai_models: str = ""
     """File name or inline list; empty: the default list of this node."""
+    models_dir: Path | None = None
+    """Folder of diffusion models; None: ``models`` in the data directory."""
+    gpu: int | None = None
+    """Which GPU models run on; None: the first one if there is one."""
+    may_use_gpu: bool = True
+    ai_backend: str = "auto"
+    """What runs diffusion networks; ``auto``: the fastest that agrees with torch."""
     is_monitored: bool = True
     """Serve ``/metrics`` on the operator port."""
     live_input_timeout_s: float = 60.0
@@ -114,6 +121,11 @@ class NodeConfig:
             )
         if self.drain_deadline_s < 0:
             raise ConfigError(f"-drainTimeout must not be negative, got {self.drain_deadline_s} s")
+
+    @property
+    def diffusion_models(self) -> Path:
+        """Where diffusion models and LoRAs are looked for."""
+        return self.models_dir or self.data_dir / "models"
 
     @property
     def payment_store(self) -> Path:
@@ -166,6 +178,10 @@ def node_config(settings: Settings) -> NodeConfig:
         max_sessions=10 if sessions == "auto" else int(sessions),
         is_checked_at_start=settings.boolean("startupAvailabilityCheck"),
         ai_models=settings.text("aiModels"),
+        models_dir=_path(settings.text("aiModelsDir")),
+        gpu=_gpu(settings),
+        may_use_gpu=settings.text("nvidia") != "none",
+        ai_backend=settings.text("aiBackend"),
         is_monitored=settings.boolean("monitor"),
         live_input_timeout_s=settings.seconds("liveInputTimeout"),
         trickle=TrickleConfig(
@@ -236,6 +252,18 @@ def _webhook(text: str) -> str:
     if text and not text.startswith(("http://", "https://")):
         raise ConfigError(f"-authWebhookUrl: {text!r} must be an http or https URL")
     return text
+
+
+def _gpu(settings: Settings) -> int | None:
+    text = settings.text("nvidia")
+    if text in {"", "none"}:
+        return None
+    if not text.isdecimal():
+        raise ConfigError(
+            f"{settings.origin('nvidia')}: expected the number of one GPU, or none, got {text!r}; "
+            "models run on one GPU of a node"
+        )
+    return int(text)
 
 
 def _path(text: str) -> Path | None:

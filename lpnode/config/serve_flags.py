@@ -82,7 +82,31 @@ _AI = [
         "aiModels",
         _TEXT,
         "",
-        "JSON file or pipeline:model:warm list; empty: noop, passthrough and edge-style",
+        "JSON file or pipeline:model:warm list; empty: lpnode/shapes (the diffusion model that "
+        "ships with the node), noop, passthrough and edge-style",
+    ),
+    used_flag(
+        "AI",
+        "aiModelsDir",
+        _TEXT,
+        "",
+        "folder of diffusion models, see lpnode model; empty: models in the data directory",
+    ),
+    used_flag(
+        "AI",
+        "nvidia",
+        _TEXT,
+        "",
+        "number of the GPU that models run on, or none for the processor; empty: the first GPU "
+        "if there is one",
+    ),
+    used_flag(
+        "AI",
+        "aiBackend",
+        _TEXT,
+        "auto",
+        "what runs diffusion networks: torch, compiled, tensorrt, onnxruntime, openvino; auto: the "
+        "fastest that agrees with torch",
     ),
     used_flag(
         "AI", "liveInputTimeout", _DURATION, "60s", "a live session without input this long ends"
@@ -104,7 +128,6 @@ _MONITORING = [
 _UNUSED = [
     _unused("orchSecret", _TEXT, "", is_secret=True),
     _unused("orchAddr", _TEXT, ""),
-    _unused("nvidia", _TEXT, ""),
     _unused("aiRunnerImage", _TEXT, ""),
     _unused("aiRunnerImageOverrides", _TEXT, ""),
     _unused("aiVerboseLogs", _BOOL, "false"),
@@ -120,7 +143,6 @@ _UNUSED = [
     _unused("liveRunnerAddr", _TEXT, ""),
     _unused("liveRunnerProxyUrl", _TEXT, ""),
     _unused("orchMinLivepeerVersion", _TEXT, ""),
-    _unused("aiModelsDir", _TEXT, ""),
     _unused("metricsPerStream", _BOOL, "false"),
     _unused("redeemer", _BOOL, "false"),
     _unused("redeemerAddr", _TEXT, ""),

@@ -1,0 +1,177 @@
+"""A small real model with random weights, and a pipeline over it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+
+from lpnode.model.diffusion_model import DiffusionModel, Embedding, ModelFamily, ModelTraits
+from lpnode.pipeline.backend.networks import Conditioning
+from lpnode.pipeline.backend.torch_networks import TorchNetworks
+from lpnode.pipeline.stream_diffusion.params import SmallStreamDiffusionParams
+from lpnode.pipeline.stream_diffusion.pipeline import StreamDiffusion
+from lpnode.pipeline.stream_diffusion.served_model import LoraChoice, OpenModel, ServedModel
+
+NUM_TOKENS, TEXT_WIDTH = 8, 16
+SIDE = 64
+
+
+class LetterEncoder:
+    """A token a letter, each with a fixed random embedding; counts the texts it has encoded."""
+
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(11)
+        self._table = torch.randn(256, TEXT_WIDTH, generator=generator)
+        self.num_encoded = 0
+
+    def encode(self, texts: Sequence[str]) -> Embedding:
+        self.num_encoded += len(texts)
+        tokens = torch.zeros(len(texts), NUM_TOKENS, TEXT_WIDTH)
+        for row, text in enumerate(texts):
+            for place, byte in enumerate(text.encode()[:NUM_TOKENS]):
+                tokens[row, place] = self._table[byte]
+        return Embedding(tokens)
+
+    def unload(self) -> None:
+        self.num_encoded = 0
+
+
+class WatchedNetworks(TorchNetworks):
+    """Counts the rows of each UNet call, and fails where a test has it fail."""
+
+    rows: list[int]
+    most_images: int | None = None
+    error: Exception | None = None
+
+    def encode(self, images: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
+        if self.error is not None:
+            raise self.error
+        if self.most_images is not None and len(images) > self.most_images:
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+        return super().encode(images, noise)
+
+    def predict(
+        self, latents: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
+    ) -> torch.Tensor:
+        self.rows.append(len(latents))
+        return super().predict(latents, timesteps, conditioning)
+
+
+def small_model(*, is_tiny_vae: bool = True, seed: int = 0) -> DiffusionModel:
+    """SD 1.5's kind of networks, a few thousand weights each."""
+    from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        unet = UNet2DConditionModel(
+            sample_size=SIDE // 8,
+            block_out_channels=(8, 16),
+            layers_per_block=1,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            cross_attention_dim=TEXT_WIDTH,
+            attention_head_dim=8,
+            norm_num_groups=4,
+        )
+        vae: torch.nn.Module
+        if is_tiny_vae:
+            vae = AutoencoderTiny(
+                encoder_block_out_channels=(4,) * 4,
+                decoder_block_out_channels=(4,) * 4,
+                num_encoder_blocks=(1, 1, 1, 1),
+                num_decoder_blocks=(1, 1, 1, 1),
+            )
+        else:
+            vae = AutoencoderKL(
+                block_out_channels=(4,) * 4,
+                down_block_types=("DownEncoderBlock2D",) * 4,
+                up_block_types=("UpDecoderBlock2D",) * 4,
+                latent_channels=4,
+                norm_num_groups=2,
+            )
+    return DiffusionModel(
+        name="small",
+        traits=ModelTraits(
+            family=ModelFamily.SD15,
+            is_tiny_vae=is_tiny_vae,
+            latent_scale=1.0 if is_tiny_vae else 0.18215,
+            num_text_tokens=NUM_TOKENS,
+            text_width=TEXT_WIDTH,
+            native_size=SIDE,
+        ),
+        unet=unet.eval().requires_grad_(False),
+        vae=vae.eval().requires_grad_(False),
+        prompt_encoder=LetterEncoder(),
+        weights_sha256={"unet": f"{seed:064x}", "vae": "0" * 64},
+        scheduler_config={},
+    )
+
+
+@dataclass
+class Studio:
+    """A loaded pipeline with what a test wants to see of it."""
+
+    pipeline: StreamDiffusion
+    opened: list[tuple[LoraChoice, WatchedNetworks, DiffusionModel]] = field(default_factory=list)
+    open_error: Exception | None = None
+
+    @property
+    def networks(self) -> WatchedNetworks:
+        return self.opened[0][1]
+
+    @property
+    def encoder(self) -> LetterEncoder:
+        encoder = self.opened[0][2].prompt_encoder
+        assert isinstance(encoder, LetterEncoder)
+        return encoder
+
+    def params(self, **values: object) -> SmallStreamDiffusionParams:
+        params = self.pipeline.parse({"width": SIDE, "height": SIDE, **values})
+        assert isinstance(params, SmallStreamDiffusionParams)
+        return params
+
+
+MakeStudio = Callable[..., Studio]
+
+
+@pytest.fixture
+def make_studio() -> Iterator[MakeStudio]:
+    studios: list[Studio] = []
+
+    def make(*, is_tiny_vae: bool = True, max_batch: int = 8, max_rows: int = 16) -> Studio:
+        def open_model(choice: LoraChoice) -> OpenModel:
+            if studio.open_error is not None:
+                raise studio.open_error
+            model = small_model(is_tiny_vae=is_tiny_vae, seed=len(choice.loras))
+            networks = WatchedNetworks()
+            networks.rows = []
+            networks.load(model)
+            studio.opened.append((choice, networks, model))
+            return OpenModel(model, networks)
+
+        studio = Studio(
+            StreamDiffusion(
+                ServedModel(
+                    open_model=open_model,
+                    names=("small", "test/small"),
+                    device="cpu",
+                    params=SmallStreamDiffusionParams,
+                    defaults={"prompt": "a", "t_index_list": [16, 32]},
+                    max_batch=max_batch,
+                    max_rows=max_rows,
+                )
+            )
+        )
+        studio.pipeline.load()
+        studios.append(studio)
+        return studio
+
+    yield make
+    for studio in studios:
+        studio.pipeline.unload()
+
+
+@pytest.fixture
+def studio(make_studio: MakeStudio) -> Studio:
+    return make_studio()
