@@ -22,6 +22,7 @@ LpnodeError
     DecodeError · EncodeError
   HostError            a model host failed or vanished; the slot is returned
     DeviceError · OutOfDeviceMemory
+    ModelError           a model's files cannot be used; names the file and the tensor
   StorageFailed        what had to be on disk is not; the request fails, nothing is credited
   ChainError           RPC or contract failure; retried by its owner with back-off
     RpcUnavailable       no endpoint gave an answer in time
@@ -149,6 +150,10 @@ class DeviceError(HostError):
 
 class OutOfDeviceMemory(HostError):
     """The device has not enough free memory."""
+
+
+class ModelError(HostError):
+    """A model's files cannot be used; the text names the file, and the tensor if there is one."""
 
 
 class StorageFailed(LpnodeError):
