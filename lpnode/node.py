@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
+import torch
 
 from lpnode import __version__
 from lpnode.admission.admit import Admitter, AdmitterConfig
@@ -38,6 +39,7 @@ from lpnode.payment.payment_metrics import PaymentMetrics
 from lpnode.payment.ticket import TicketHash
 from lpnode.payment.winning import Winner
 from lpnode.pipeline.catalog import Catalog, built_in
+from lpnode.pipeline.stream_diffusion.offer import DiffusionConfig
 from lpnode.protocol.capability import LIVE_VIDEO_TO_VIDEO, pipeline_of
 from lpnode.protocol.ethereum import ZERO_ADDRESS, checksum_text
 from lpnode.schedule.capacity import Capacity, ModelKey
@@ -73,7 +75,7 @@ class Node:
         self._hurrying = asyncio.Event()
         self.on_chain: OnChain | None = None
         self._models = load_ai_models(config.ai_models) if config.service_uri else ()
-        catalog = built_in()
+        catalog = built_in(_diffusion(config))
         _check_models(self._models, catalog)
         self._slots = slots_of(self._models)
         self._tokens = AuthTokens(load_secret(config.data_dir / "auth_secret"))
@@ -83,7 +85,11 @@ class Node:
         self.metrics.at_scrape(self._count)
         self.channels = Channels(config.trickle)
         self.host = LocalHost(
-            LocalHostConfig(models={entry.model_id: entry.warm for entry in self._models}), catalog
+            LocalHostConfig(
+                device=_device(config),
+                models={entry.model_id: entry.warm for entry in self._models},
+            ),
+            catalog,
         )
         self.host.watch(self._model_changed)
         self.sessions = LiveSessions(
@@ -326,6 +332,29 @@ def _check_models(models: Sequence[ModelEntry], catalog: Catalog) -> None:
             raise ConfigError(f"{name}: url: models run in this process; leave url out")
         if entry.model_id not in catalog:
             raise ConfigError(f"{name}: model_id: this build knows {catalog.model_ids()}")
+
+
+def _diffusion(config: NodeConfig) -> DiffusionConfig:
+    return DiffusionConfig(
+        models_dir=config.diffusion_models,
+        engines_dir=config.data_dir / "engines",
+        backend=config.ai_backend,
+    )
+
+
+def _device(config: NodeConfig) -> str:
+    """Where models run, as torch names it. Raises: ConfigError: there is no such GPU."""
+    if not config.may_use_gpu:
+        return "cpu"
+    num_gpus = torch.cuda.device_count()
+    if config.gpu is None:
+        return "cuda:0" if num_gpus else "cpu"
+    if config.gpu >= num_gpus:
+        raise ConfigError(
+            f"-nvidia {config.gpu}: torch sees {num_gpus} GPUs on this machine, counted from 0; "
+            "see lpnode doctor"
+        )
+    return f"cuda:{config.gpu}"
 
 
 def _certificate(config: NodeConfig) -> CertificateFiles:

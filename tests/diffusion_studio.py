@@ -24,6 +24,7 @@ class LetterEncoder:
         generator = torch.Generator().manual_seed(11)
         self._table = torch.randn(256, TEXT_WIDTH, generator=generator)
         self.num_encoded = 0
+        self.text_models: Sequence[torch.nn.Module] = ()
 
     def encode(self, texts: Sequence[str]) -> Embedding:
         self.num_encoded += len(texts)

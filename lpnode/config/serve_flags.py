@@ -82,8 +82,8 @@ _AI = [
         "aiModels",
         _TEXT,
         "",
-        "JSON file or pipeline:model:warm list; empty: lpnode/shapes (the diffusion model that "
-        "ships with the node), noop, passthrough and edge-style",
+        "JSON file or pipeline:model:warm list; empty: noop, passthrough, edge-style and "
+        "lpnode/shapes, the diffusion model that ships with the node",
     ),
     used_flag(
         "AI",

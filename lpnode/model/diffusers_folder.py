@@ -18,7 +18,7 @@ from lpnode.model.diffusion_model import (
     PromptEncoder,
 )
 from lpnode.model.prompt_encoder import ClipPromptEncoder, SdxlPromptEncoder
-from lpnode.model.weights import Progress, digest, fill, no_progress
+from lpnode.model.weights import Progress, fill, no_progress
 
 _STEMS = ("diffusion_pytorch_model", "model")
 
@@ -32,7 +32,7 @@ def load_folder(
     tiny_vae: Path | None = None,
     progress: Progress = no_progress,
 ) -> DiffusionModel:
-    """Loads every network of a folder with ``model_index.json``.
+    """Loads every network of a folder with ``model_index.json``; ``load_model`` adds digests.
 
     Args:
         name: as operators and gateways know the model.
@@ -77,7 +77,7 @@ def load_folder(
         unet=unet,
         vae=vae,
         prompt_encoder=encoder,
-        weights_sha256={"unet": digest(unet), "vae": digest(vae)},
+        weights_sha256={},
         scheduler_config=scheduler_config,
     )
 

@@ -56,6 +56,10 @@ class Embedding:
 class PromptEncoder(Protocol):
     """Texts to what the UNet is conditioned on."""
 
+    @property
+    def text_models(self) -> Sequence[torch.nn.Module]:
+        """The text encoders, for LoRAs to be fused into; there may be none."""
+
     def encode(self, texts: Sequence[str]) -> Embedding:
         """Encodes texts, each cut to ``num_text_tokens``. Never called for a frame."""
 

@@ -26,6 +26,11 @@ class ClipPromptEncoder:
         self._tokenizer = tokenizer
         self._text_model = text_model
 
+    @property
+    def text_models(self) -> Sequence[torch.nn.Module]:
+        """See ``PromptEncoder.text_models``."""
+        return () if self._text_model is None else (self._text_model,)
+
     @torch.inference_mode()
     def encode(self, texts: Sequence[str]) -> Embedding:
         """See ``PromptEncoder.encode``."""
@@ -47,6 +52,11 @@ class SdxlPromptEncoder:
     def __init__(self, tokenizers: Sequence[Any], text_models: Sequence[Any]) -> None:
         self._tokenizers = tuple(tokenizers)
         self._text_models = tuple(text_models)
+
+    @property
+    def text_models(self) -> Sequence[torch.nn.Module]:
+        """See ``PromptEncoder.text_models``."""
+        return self._text_models
 
     @torch.inference_mode()
     def encode(self, texts: Sequence[str]) -> Embedding:

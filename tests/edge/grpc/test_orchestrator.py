@@ -163,6 +163,7 @@ def test_a_request_without_capabilities_gets_the_full_reply(make_node: MakeNode)
         ("live-video-to-video", "noop"),
         ("live-video-to-video", "passthrough"),
         ("live-video-to-video", "edge-style"),
+        ("live-video-to-video", "lpnode/shapes"),
         ("text-to-image", "sd-turbo"),
     ]
     assert info.hardware[0].gpu_info["0"].name == "a GPU"

@@ -1,0 +1,47 @@
+"""One model, from wherever it lies, with everything fused that belongs in its weights."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from lpnode.model.diffusers_folder import load_folder
+from lpnode.model.diffusion_model import DiffusionModel
+from lpnode.model.lora import fuse
+from lpnode.model.place import ModelPlace
+from lpnode.model.weights import Progress, digest, no_progress
+
+logger = logging.getLogger(__name__)
+
+
+def load_model(
+    place: ModelPlace,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    tiny_vae: Path | None = None,
+    loras: Sequence[tuple[Path, float]] = (),
+    progress: Progress = no_progress,
+) -> DiffusionModel:
+    """Loads a model for ``device``.
+
+    Args:
+        dtype: of UNet and VAE.
+        tiny_vae: folder of an autoencoder of TAESD's kind that stands in for the model's own.
+        loras: files with their strengths.
+    Raises: ModelError: names the file, and the tensor if there is one.
+    """
+    model = load_folder(
+        place.path,
+        name=place.name,
+        device=device,
+        dtype=dtype,
+        tiny_vae=tiny_vae,
+        progress=progress,
+    )
+    for path, strength in loras:
+        fuse(path, strength, model.unet, model.prompt_encoder.text_models)
+        logger.info("%s: fused %s at %g", place.name, path.name, strength)
+    model.weights_sha256 = {"unet": digest(model.unet), "vae": digest(model.vae)}
+    return model
