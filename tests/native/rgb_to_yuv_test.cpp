@@ -61,7 +61,10 @@ void check_paths(const RgbToYuvSpec& spec, int padding, const In* rgb) {
       rgb_to_yuv_matrix(spec.matrix, spec.is_full_range), spec.black, spec.white);
   const int half_width = (spec.width + 1) / 2, half_height = (spec.height + 1) / 2;
   for (int y = 0; y < half_height; ++y)
-    for (int x = 0; x < half_width; ++x) kernels::rgb_to_yuv_block(nv12, params, x, y, load);
+    for (int x = 0; x < half_width; ++x) {
+      const auto block = kernels::load_rgb_block(spec.width, spec.height, x, y, load);
+      kernels::store_yuv_block(nv12, x, y, kernels::rgb_to_yuv_block(params, block));
+    }
 
   for (const SimdPath path : test::paths_of_this_machine()) {
     Picture got(spec.width, spec.height, padding, 1);
