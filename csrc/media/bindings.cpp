@@ -6,9 +6,11 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
 
+#include <array>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "byte_view.h"
 #include "error_translator.h"
@@ -78,7 +80,7 @@ YuvView view_of(const YuvToRgbSpec& spec, std::span<const uint8_t> y, std::span<
           pitches[0], pitches[1], pitches[2]};
 }
 
-using DevicePlane = nb::ndarray<uint8_t, nb::ndim<2>, nb::c_contig>;
+using DevicePlane = nb::ndarray<uint8_t, nb::ndim<2>>;
 using DevicePlanes = nb::ndarray<nb::ndim<3>, nb::c_contig>;
 
 kernels::Element element_of(const DevicePlanes& array) {
@@ -90,50 +92,106 @@ kernels::Element element_of(const DevicePlanes& array) {
   throw InvalidArgument("tensor must be float32, float16 or bfloat16");
 }
 
-// A plane of whole rows: its second dimension is the pitch.
-uint8_t* device_plane(const char* name, const DevicePlane& plane, int row_bytes, int rows) {
-  if (plane.device_type() != nb::device::cuda::value)
-    throw InvalidArgument(std::string("plane ") + name + " must be on a CUDA device");
-  const auto pitch = static_cast<ptrdiff_t>(plane.shape(1));
-  check_plane(name, plane.size(), pitch, row_bytes, rows);
-  return plane.data();
-}
-
-kernels::MutableYuvPlanes device_planes(const DevicePlane& y, const DevicePlane& u,
-                                        const std::optional<DevicePlane>& v, int width,
-                                        int height) {
-  const int half_width = (width + 1) / 2, half_height = (height + 1) / 2;
-  const auto pitch = [](const DevicePlane& plane) {
-    return static_cast<ptrdiff_t>(plane.shape(1));
-  };
-  kernels::MutableYuvPlanes out{};
-  out.width = width;
-  out.height = height;
-  out.y = device_plane("y", y, width, height);
-  out.y_pitch_bytes = pitch(y);
-  out.u_pitch_bytes = pitch(u);
-  if (v) {
-    out.u = device_plane("u", u, half_width, half_height);
-    out.v = device_plane("v", *v, half_width, half_height);
-    out.v_pitch_bytes = pitch(*v);
-    out.chroma_step = 1;
-  } else {
-    out.u = device_plane("uv", u, 2 * half_width, half_height);
-    out.v = out.u + 1;
-    out.v_pitch_bytes = out.u_pitch_bytes;
-    out.chroma_step = 2;
+// The three planes of I420 or the two of NV12, in device memory; keeps them alive.
+class DevicePicture {
+ public:
+  DevicePicture(int width, int height, DevicePlane y, DevicePlane u, std::optional<DevicePlane> v)
+      : y_(std::move(y)), u_(std::move(u)), v_(std::move(v)) {
+    if (width < 1 || height < 1) throw InvalidArgument("a picture must have pixels");
+    const int half_width = (width + 1) / 2, half_height = (height + 1) / 2;
+    planes_.width = width;
+    planes_.height = height;
+    planes_.y = pixels("y", y_, width, height);
+    planes_.u = pixels(v_ ? "u" : "uv", u_, v_ ? half_width : 2 * half_width, half_height);
+    planes_.v = v_ ? pixels("v", *v_, half_width, half_height) : planes_.u + 1;
+    planes_.chroma_step = v_ ? 1 : 2;
+    planes_.y_pitch_bytes = y_.stride(0);
+    planes_.u_pitch_bytes = u_.stride(0);
+    planes_.v_pitch_bytes = v_ ? v_->stride(0) : u_.stride(0);
   }
-  return out;
-}
 
-void check_on_device(const DevicePlanes& array) {
-  if (array.device_type() != nb::device::cuda::value)
-    throw InvalidArgument("tensor must be on a CUDA device");
+  [[nodiscard]] int device() const { return y_.device_id(); }
+  [[nodiscard]] bool is_nv12() const { return planes_.chroma_step == 2; }
+  [[nodiscard]] const kernels::MutableYuvPlanes& planes() const { return planes_; }
+  [[nodiscard]] kernels::YuvPlanes source() const {
+    const auto& p = planes_;
+    return {p.y,           p.u,     p.v,     p.y_pitch_bytes, p.u_pitch_bytes, p.v_pitch_bytes,
+            p.chroma_step, p.width, p.height};
+  }
+
+  // The copies of all planes to this picture from addresses with pitches; the third is not looked at
+  // where there are two planes.
+  [[nodiscard]] std::vector<PlaneCopy> copies_from(const std::array<const uint8_t*, 3>& from,
+                                                   const std::array<ptrdiff_t, 3>& pitches) const {
+    const auto& p = planes_;
+    const int half_width = (p.width + 1) / 2, half_height = (p.height + 1) / 2;
+    std::vector<PlaneCopy> copies{{p.y, p.y_pitch_bytes, from[0], pitches[0], p.width, p.height}};
+    if (is_nv12()) {
+      copies.push_back({p.u, p.u_pitch_bytes, from[1], pitches[1], 2 * half_width, half_height});
+    } else {
+      copies.push_back({p.u, p.u_pitch_bytes, from[1], pitches[1], half_width, half_height});
+      copies.push_back({p.v, p.v_pitch_bytes, from[2], pitches[2], half_width, half_height});
+    }
+    return copies;
+  }
+
+ private:
+  static uint8_t* pixels(const char* name, const DevicePlane& plane, int row_bytes, int rows) {
+    if (plane.device_type() != nb::device::cuda::value)
+      throw InvalidArgument(std::string("plane ") + name + " must be on a CUDA device");
+    if (plane.shape(0) != static_cast<size_t>(rows) ||
+        plane.shape(1) != static_cast<size_t>(row_bytes) || plane.stride(0) < row_bytes ||
+        (row_bytes > 1 && plane.stride(1) != 1))
+      throw InvalidArgument(std::string("plane ") + name + " must have " + std::to_string(rows) +
+                            " rows of " + std::to_string(row_bytes) + " bytes side by side");
+    return plane.data();
+  }
+
+  DevicePlane y_, u_;
+  std::optional<DevicePlane> v_;
+  kernels::MutableYuvPlanes planes_{};
+};
+
+void check_on_device(const DevicePlanes& array, int device) {
+  if (array.device_type() != nb::device::cuda::value || array.device_id() != device)
+    throw InvalidArgument("tensor must be on the picture's CUDA device");
   if (array.shape(0) != 3 || array.size() == 0)
     throw InvalidArgument("tensor must be (3, H, W) and not empty");
 }
 
 CUstream_st* stream_of(uintptr_t handle) { return reinterpret_cast<CUstream_st*>(handle); }
+
+PlaneCopy turned_round(const PlaneCopy& copy) {
+  return {const_cast<void*>(copy.from), copy.from_pitch_bytes, copy.to, copy.to_pitch_bytes,
+          copy.row_bytes, copy.rows};
+}
+
+// Host planes that fit a device picture, borrowed from Python objects.
+class HostPlanes {
+ public:
+  HostPlanes(const DevicePicture& picture, const nb::object& y, const nb::object& u,
+             const nb::object& v, std::array<ptrdiff_t, 3> pitches, bool is_writable)
+      : y_(y, is_writable), u_(u, is_writable) {
+    if (v.is_none() != picture.is_nv12())
+      throw InvalidArgument(picture.is_nv12() ? "an NV12 picture has two planes, got three"
+                                              : "an I420 picture has three planes, got two");
+    if (!v.is_none()) v_.emplace(v, is_writable);
+    const auto& p = picture.planes();
+    const int half_width = (p.width + 1) / 2, half_height = (p.height + 1) / 2;
+    check_plane("y", y_.bytes().size(), pitches[0], p.width, p.height);
+    check_plane(v_ ? "u" : "uv", u_.bytes().size(), pitches[1], v_ ? half_width : 2 * half_width,
+                half_height);
+    if (v_) check_plane("v", v_->bytes().size(), pitches[2], half_width, half_height);
+  }
+
+  [[nodiscard]] std::array<const uint8_t*, 3> addresses() const {
+    return {y_.bytes().data(), u_.bytes().data(), v_ ? v_->bytes().data() : nullptr};
+  }
+
+ private:
+  ByteView y_, u_;
+  std::optional<ByteView> v_;
+};
 
 void convert_to_rgb(const YuvToRgb& self, const YuvView& source, const Planes& out) {
   check_shape(out, self.spec().width, self.spec().height);
@@ -237,52 +295,102 @@ NB_MODULE(media, m) {
       "Writes 4:2:0 planes from `rgb` (3, H, W), float32 or float16, contiguous, in host memory.");
 
   m.def("has_device_convert", &has_device_convert, "Whether this build has the CUDA kernels.");
+  m.def("require_device_convert", &require_device_convert,
+        "Raises NotBuilt, which says how to get them, in a build without the CUDA kernels.");
 
-  m.def(
-      "yuv_to_rgb_device",
-      [](const DevicePlane& y, const DevicePlane& u, const std::optional<DevicePlane>& v,
-         std::pair<int, int> source_size, std::array<double, 4> crop, const DevicePlanes& out,
-         int matrix, bool is_full_range, std::pair<float, float> value_range, uintptr_t stream) {
-        require_device_convert();
-        check_on_device(out);
-        const auto p = device_planes(y, u, v, source_size.first, source_size.second);
-        const auto params = kernels::yuv_to_rgb_params(
-            crop[0], crop[1], crop[2], crop[3], static_cast<int>(out.shape(2)),
-            static_cast<int>(out.shape(1)), yuv_to_rgb_matrix(matrix_of(matrix), is_full_range),
-            value_range.first, value_range.second);
-        yuv_to_rgb_on_device({p.y, p.u, p.v, p.y_pitch_bytes, p.u_pitch_bytes, p.v_pitch_bytes,
-                              p.chroma_step, p.width, p.height},
-                             params, out.data(), element_of(out), stream_of(stream));
-      },
-      "y"_a.noconvert(), "u"_a.noconvert(), "v"_a.noconvert().none(), "source_size"_a, "crop"_a,
-      "out"_a.noconvert(), "matrix"_a, "is_full_range"_a, "value_range"_a, "stream"_a,
-      nb::sig("def yuv_to_rgb_device(y: typing.Any, u: typing.Any, v: typing.Any, "
-              "source_size: tuple[int, int], crop: tuple[float, float, float, float], "
-              "out: typing.Any, matrix: int, is_full_range: bool, "
-              "value_range: tuple[float, float], stream: int) -> None"),
-      "Fills `out` (3, H, W), float32, float16 or bfloat16, from planes (rows, pitch) uint8 on the "
-      "same CUDA device; without `v`, `u` is NV12's chroma. Enqueued on `stream`, a CUDA stream of "
-      "the current device; NotBuilt in a build without CUDA.");
-
-  m.def(
-      "rgb_to_yuv_device",
-      [](const DevicePlanes& rgb, const DevicePlane& y, const DevicePlane& u,
-         const std::optional<DevicePlane>& v, int matrix, bool is_full_range,
-         std::pair<float, float> value_range, uintptr_t stream) {
-        require_device_convert();
-        check_on_device(rgb);
-        const auto planes = device_planes(y, u, v, static_cast<int>(rgb.shape(2)),
-                                          static_cast<int>(rgb.shape(1)));
-        const auto params = kernels::rgb_to_yuv_params(
-            rgb_to_yuv_matrix(matrix_of(matrix), is_full_range), value_range.first,
-            value_range.second);
-        rgb_to_yuv_on_device(rgb.data(), element_of(rgb), params, planes, stream_of(stream));
-      },
-      "rgb"_a.noconvert(), "y"_a.noconvert(), "u"_a.noconvert(), "v"_a.noconvert().none(),
-      "matrix"_a, "is_full_range"_a, "value_range"_a, "stream"_a,
-      nb::sig("def rgb_to_yuv_device(rgb: typing.Any, y: typing.Any, u: typing.Any, "
-              "v: typing.Any, matrix: int, is_full_range: bool, "
-              "value_range: tuple[float, float], stream: int) -> None"),
-      "Writes planes (rows, pitch) uint8 from `rgb` (3, H, W) on the same CUDA device, as "
-      "yuv_to_rgb_device reads them.");
+  nb::class_<DevicePicture>(m, "DevicePicture",
+                            "A 4:2:0 picture in fixed device memory, which it keeps alive. Nothing "
+                            "but its making allocates, and nothing waits for the device.")
+      .def(
+          "__init__",
+          [](DevicePicture* self, int width, int height, const DevicePlane& y, const DevicePlane& u,
+             const std::optional<DevicePlane>& v) {
+            require_device_convert();
+            new (self) DevicePicture(width, height, y, u, v);
+          },
+          "width"_a, "height"_a, "y"_a.noconvert(), "u"_a.noconvert(), "v"_a.noconvert().none(),
+          nb::sig("def __init__(self, width: int, height: int, y: typing.Any, u: typing.Any, "
+                  "v: typing.Any) -> None"),
+          "Planes are (rows, bytes) uint8 on one CUDA device, rows at any distance; without `v`, `u` "
+          "is NV12's chroma. NotBuilt in a build without CUDA.")
+      .def(
+          "upload",
+          [](DevicePicture& self, const nb::object& y, const nb::object& u, const nb::object& v,
+             std::array<ptrdiff_t, 3> pitches, uintptr_t stream) {
+            const HostPlanes host(self, y, u, v, pitches, false);
+            const auto copies = self.copies_from(host.addresses(), pitches);
+            nb::gil_scoped_release unlocked;
+            copy_planes_on_device(copies, self.device(), stream_of(stream));
+          },
+          "y"_a, "u"_a, "v"_a.none(), "pitches_bytes"_a, "stream"_a,
+          nb::sig("def upload(self, y: typing_extensions.Buffer, u: typing_extensions.Buffer, "
+                  "v: typing_extensions.Buffer | None, pitches_bytes: tuple[int, int, int], "
+                  "stream: int) -> None"),
+          "Enqueues the copy of host planes into this picture on `stream`. Page-locked planes are "
+          "read after the call has returned; others are done with.")
+      .def(
+          "download",
+          [](DevicePicture& self, const nb::object& y, const nb::object& u, const nb::object& v,
+             std::array<ptrdiff_t, 3> pitches, uintptr_t stream) {
+            const HostPlanes host(self, y, u, v, pitches, true);
+            auto copies = self.copies_from(host.addresses(), pitches);
+            for (PlaneCopy& copy : copies) copy = turned_round(copy);
+            nb::gil_scoped_release unlocked;
+            copy_planes_on_device(copies, self.device(), stream_of(stream));
+          },
+          "y"_a, "u"_a, "v"_a.none(), "pitches_bytes"_a, "stream"_a,
+          nb::sig("def download(self, y: typing_extensions.Buffer, u: typing_extensions.Buffer, "
+                  "v: typing_extensions.Buffer | None, pitches_bytes: tuple[int, int, int], "
+                  "stream: int) -> None"),
+          "Enqueues the copy of this picture into host planes on `stream`; page-locked planes are "
+          "written after the call has returned, padding between rows with them.")
+      .def(
+          "copy_from",
+          [](DevicePicture& self, const DevicePicture& other, uintptr_t stream) {
+            const auto& from = other.planes();
+            const auto& to = self.planes();
+            if (from.width != to.width || from.height != to.height ||
+                from.chroma_step != to.chroma_step || self.device() != other.device())
+              throw InvalidArgument("pictures must have the same size, format and device");
+            const auto copies =
+                self.copies_from({from.y, from.u, from.v},
+                                 {from.y_pitch_bytes, from.u_pitch_bytes, from.v_pitch_bytes});
+            copy_planes_on_device(copies, self.device(), stream_of(stream));
+          },
+          "other"_a, "stream"_a, "Enqueues a copy of another picture of the same size and format.")
+      .def(
+          "to_rgb",
+          [](DevicePicture& self, std::array<double, 4> crop, const DevicePlanes& out, int matrix,
+             bool is_full_range, std::pair<float, float> value_range, uintptr_t stream) {
+            check_on_device(out, self.device());
+            const auto params = kernels::yuv_to_rgb_params(
+                crop[0], crop[1], crop[2], crop[3], static_cast<int>(out.shape(2)),
+                static_cast<int>(out.shape(1)), yuv_to_rgb_matrix(matrix_of(matrix), is_full_range),
+                value_range.first, value_range.second);
+            yuv_to_rgb_on_device(self.source(), params, out.data(), element_of(out), self.device(),
+                                 stream_of(stream));
+          },
+          "crop"_a, "out"_a.noconvert(), "matrix"_a, "is_full_range"_a, "value_range"_a, "stream"_a,
+          nb::sig("def to_rgb(self, crop: tuple[float, float, float, float], out: typing.Any, "
+                  "matrix: int, is_full_range: bool, value_range: tuple[float, float], "
+                  "stream: int) -> None"),
+          "Enqueues one kernel on `stream` that fills `out` (3, H, W), float32, float16 or bfloat16, "
+          "with `crop` (x, y, width, height) of this picture.")
+      .def(
+          "from_rgb",
+          [](DevicePicture& self, const DevicePlanes& rgb, int matrix, bool is_full_range,
+             std::pair<float, float> value_range, uintptr_t stream) {
+            check_on_device(rgb, self.device());
+            check_shape(rgb, self.planes().width, self.planes().height);
+            const auto params =
+                kernels::rgb_to_yuv_params(rgb_to_yuv_matrix(matrix_of(matrix), is_full_range),
+                                           value_range.first, value_range.second);
+            rgb_to_yuv_on_device(rgb.data(), element_of(rgb), params, self.planes(), self.device(),
+                                 stream_of(stream));
+          },
+          "rgb"_a.noconvert(), "matrix"_a, "is_full_range"_a, "value_range"_a, "stream"_a,
+          nb::sig("def from_rgb(self, rgb: typing.Any, matrix: int, is_full_range: bool, "
+                  "value_range: tuple[float, float], stream: int) -> None"),
+          "Enqueues one kernel on `stream` that writes this picture from `rgb` (3, H, W) of its "
+          "size.");
 }
