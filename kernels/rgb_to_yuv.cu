@@ -13,16 +13,6 @@ struct PlanarLoad {
   }
 };
 
-// A block whose rows are pairs at even columns, which one load each brings.
-template <typename T>
-__device__ inline void load_pairs(const T* at, ptrdiff_t width, float (&values)[4]) {
-  const float2 upper = load_pair(at), lower = load_pair(at + width);
-  values[0] = upper.x;
-  values[1] = upper.y;
-  values[2] = lower.x;
-  values[3] = lower.y;
-}
-
 // One thread makes a 2x2 block. In pairs: 6 loads of two elements, two stores of two luma samples
 // and one sample in each chroma plane (or one store of both); a warp reads 64 neighbours of two rows
 // in each colour. Otherwise an element and a sample at a time.
@@ -32,39 +22,18 @@ __global__ void __launch_bounds__(kBlockColumns* kBlockRows)
   const int column = blockIdx.x * kBlockColumns + threadIdx.x;
   const int row = blockIdx.y * kBlockRows + threadIdx.y;
   if (2 * column >= out.width || 2 * row >= out.height) return;
-  const ptrdiff_t plane = ptrdiff_t{out.width} * out.height;
   if constexpr (kIsPaired) {
-    const T* at = rgb + 2 * row * ptrdiff_t{out.width} + 2 * column;
-    RgbBlock block;
-    load_pairs(at, out.width, block.red);
-    load_pairs(at + plane, out.width, block.green);
-    load_pairs(at + 2 * plane, out.width, block.blue);
-    const YuvBlock yuv = rgb_to_yuv_block(params, block);
-    uint8_t* luma = out.y + 2 * row * out.y_pitch_bytes + 2 * column;
-    *reinterpret_cast<uchar2*>(luma) = make_uchar2(yuv.y[0], yuv.y[1]);
-    *reinterpret_cast<uchar2*>(luma + out.y_pitch_bytes) = make_uchar2(yuv.y[2], yuv.y[3]);
-    if (out.chroma_step == 2) {
-      *reinterpret_cast<uchar2*>(out.u + row * out.u_pitch_bytes + 2 * column) =
-          make_uchar2(yuv.u, yuv.v);
-    } else {
-      out.u[row * out.u_pitch_bytes + column] = yuv.u;
-      out.v[row * out.v_pitch_bytes + column] = yuv.v;
-    }
+    const auto load = [rgb](ptrdiff_t offset) {
+      const float2 pair = load_pair(rgb + offset);
+      return Pair{pair.x, pair.y};
+    };
+    const RgbBlock block = load_rgb_pairs(out.width, out.height, column, row, load);
+    store_yuv_pairs(out, column, row, rgb_to_yuv_block(params, block));
   } else {
-    const PlanarLoad<T> load{rgb, out.width, plane};
+    const PlanarLoad<T> load{rgb, out.width, ptrdiff_t{out.width} * out.height};
     const RgbBlock block = load_rgb_block(out.width, out.height, column, row, load);
     store_yuv_block(out, column, row, rgb_to_yuv_block(params, block));
   }
-}
-
-// Whether every pair of elements and of samples starts where one access may.
-template <typename T>
-bool can_pair(const void* rgb, const MutableYuvPlanes& out) {
-  const bool are_pairs = out.width % 2 == 0 && out.height % 2 == 0 &&
-                         is_aligned(rgb, 2 * sizeof(T)) && is_aligned(out.y, 2) &&
-                         out.y_pitch_bytes % 2 == 0;
-  if (out.chroma_step == 1) return are_pairs;
-  return are_pairs && out.v == out.u + 1 && is_aligned(out.u, 2) && out.u_pitch_bytes % 2 == 0;
 }
 
 }  // namespace
@@ -77,7 +46,7 @@ void rgb_to_yuv(const void* rgb, Element element, const RgbToYuvParams& params,
   with_element(element, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     const T* elements = static_cast<const T*>(rgb);
-    if (can_pair<T>(rgb, out))
+    if (stores_pairs(out) && is_aligned(rgb, 2 * sizeof(T)))
       rgb_to_yuv_kernel<T, true><<<grid, block, 0, stream>>>(elements, params, out);
     else
       rgb_to_yuv_kernel<T, false><<<grid, block, 0, stream>>>(elements, params, out);

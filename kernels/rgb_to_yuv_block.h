@@ -61,6 +61,30 @@ LPNODE_HOST_DEVICE inline RgbBlock load_rgb_block(int width, int height, int col
   return block;
 }
 
+struct Pair {
+  float first, second;
+};
+
+// The same of an even size, where rows begin at pairs: `load(offset)` gives the two elements at an
+// offset into the three planes.
+template <typename LoadPair>
+LPNODE_HOST_DEVICE inline RgbBlock load_rgb_pairs(int width, int height, int column, int row,
+                                                  const LoadPair& load) {
+  const ptrdiff_t plane = ptrdiff_t{width} * height;
+  const ptrdiff_t first = 2 * (row * ptrdiff_t{width} + column);
+  RgbBlock block;
+  float* const colours[3] = {block.red, block.green, block.blue};
+  for (int colour = 0; colour < 3; ++colour) {
+    const Pair upper = load(colour * plane + first);
+    const Pair lower = load(colour * plane + first + width);
+    colours[colour][0] = upper.first;
+    colours[colour][1] = upper.second;
+    colours[colour][2] = lower.first;
+    colours[colour][3] = lower.second;
+  }
+  return block;
+}
+
 struct YuvBlock {
   uint8_t y[4], u, v;
 };
@@ -94,6 +118,35 @@ LPNODE_HOST_DEVICE inline void store_yuv_block(const MutableYuvPlanes& out, int 
   const ptrdiff_t at = column * ptrdiff_t{out.chroma_step};
   out.u[row * out.u_pitch_bytes + at] = block.u;
   out.v[row * out.v_pitch_bytes + at] = block.v;
+}
+
+struct alignas(2) BytePair {
+  uint8_t first, second;
+};
+
+// Whether `store_yuv_pairs` may write this picture: its size is even and its pairs start at even
+// addresses.
+LPNODE_HOST_DEVICE inline bool stores_pairs(const MutableYuvPlanes& out) {
+  const auto is_even = [](const uint8_t* plane, ptrdiff_t pitch_bytes) {
+    return reinterpret_cast<uintptr_t>(plane) % 2 == 0 && pitch_bytes % 2 == 0;
+  };
+  if (out.width % 2 || out.height % 2 || !is_even(out.y, out.y_pitch_bytes)) return false;
+  return out.chroma_step == 1 || (out.v == out.u + 1 && is_even(out.u, out.u_pitch_bytes));
+}
+
+// As store_yuv_block, two neighbours in one access.
+LPNODE_HOST_DEVICE inline void store_yuv_pairs(const MutableYuvPlanes& out, int column, int row,
+                                               const YuvBlock& block) {
+  uint8_t* const luma = out.y + 2 * (row * out.y_pitch_bytes + column);
+  *reinterpret_cast<BytePair*>(luma) = {block.y[0], block.y[1]};
+  *reinterpret_cast<BytePair*>(luma + out.y_pitch_bytes) = {block.y[2], block.y[3]};
+  uint8_t* const u = out.u + row * out.u_pitch_bytes + column * ptrdiff_t{out.chroma_step};
+  if (out.chroma_step == 2) {
+    *reinterpret_cast<BytePair*>(u) = {block.u, block.v};
+  } else {
+    *u = block.u;
+    out.v[row * out.v_pitch_bytes + column] = block.v;
+  }
 }
 
 }  // namespace lpnode::kernels

@@ -105,9 +105,11 @@ class DevicePicture {
     planes_.u = pixels(v_ ? "u" : "uv", u_, v_ ? half_width : 2 * half_width, half_height);
     planes_.v = v_ ? pixels("v", *v_, half_width, half_height) : planes_.u + 1;
     planes_.chroma_step = v_ ? 1 : 2;
-    planes_.y_pitch_bytes = y_.stride(0);
-    planes_.u_pitch_bytes = u_.stride(0);
-    planes_.v_pitch_bytes = v_ ? v_->stride(0) : u_.stride(0);
+    planes_.y_pitch_bytes = pitch(y_);
+    planes_.u_pitch_bytes = pitch(u_);
+    planes_.v_pitch_bytes = pitch(v_ ? *v_ : u_);
+    if (u_.device_id() != device() || (v_ && v_->device_id() != device()))
+      throw InvalidArgument("planes must be on one CUDA device");
   }
 
   [[nodiscard]] int device() const { return y_.device_id(); }
@@ -136,11 +138,17 @@ class DevicePicture {
   }
 
  private:
+  // PyTorch lends a lone row with a stride of 1.
+  static ptrdiff_t pitch(const DevicePlane& plane) {
+    return static_cast<ptrdiff_t>(plane.shape(0) > 1 ? plane.stride(0)
+                                                     : static_cast<int64_t>(plane.shape(1)));
+  }
+
   static uint8_t* pixels(const char* name, const DevicePlane& plane, int row_bytes, int rows) {
     if (plane.device_type() != nb::device::cuda::value)
       throw InvalidArgument(std::string("plane ") + name + " must be on a CUDA device");
     if (plane.shape(0) != static_cast<size_t>(rows) ||
-        plane.shape(1) != static_cast<size_t>(row_bytes) || plane.stride(0) < row_bytes ||
+        plane.shape(1) != static_cast<size_t>(row_bytes) || pitch(plane) < row_bytes ||
         (row_bytes > 1 && plane.stride(1) != 1))
       throw InvalidArgument(std::string("plane ") + name + " must have " + std::to_string(rows) +
                             " rows of " + std::to_string(row_bytes) + " bytes side by side");

@@ -25,6 +25,8 @@ MAX_CONVERSIONS = 32
 # on its own, decoding to device memory, is on another stream, and the frame carries the event that
 # orders the two. The host waits once a batch, for an event behind the last copy. It is not the
 # default stream, because libavcodec works there: the two would wait for each other.
+# Decode threads allocate and launch at any time, so a graph is to be captured with
+# capture_error_mode="thread_local": in the default mode a call of theirs would end the capture.
 
 
 class FramePath(Protocol):
@@ -87,6 +89,7 @@ class DevicePath:
         """Makes a stream of its own the calling thread's current one, and its device likewise."""
         if self._device.index is None:
             self._device = torch.device("cuda", torch.cuda.current_device())
+        torch.cuda.set_device(self._device)
         stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         torch.cuda.set_stream(stream)
 
