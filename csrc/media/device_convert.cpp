@@ -5,6 +5,7 @@
 #include <string>
 
 #include "error.h"
+#include "kernels/frame_similarity.h"
 #include "kernels/rgb_to_yuv.h"
 #include "kernels/yuv_to_rgb.h"
 #include "media/plane_runs.h"
@@ -57,6 +58,13 @@ void rgb_to_yuv_on_device(const void* rgb, kernels::Element element,
                           const kernels::MutableYuvPlanes& out, int device, CUstream_st* stream) {
   const DeviceScope scope(device);
   kernels::rgb_to_yuv(rgb, element, params, out, stream);
+}
+
+void frame_similarity_on_device(const void* first, const void* second, kernels::Element element,
+                                ptrdiff_t count, kernels::SimilaritySums* scratch,
+                                kernels::SimilaritySums* sums, int device, CUstream_st* stream) {
+  const DeviceScope scope(device);
+  kernels::frame_similarity(first, second, element, count, scratch, sums, stream);
 }
 
 void copy_planes_on_device(std::span<const PlaneCopy> copies, int device, CUstream_st* stream) {

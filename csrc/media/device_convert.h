@@ -1,4 +1,4 @@
-// Conversions of pictures that already lie in device memory, and the copies that bring them there.
+// What is done to pictures that lie in device memory, and the copies that bring them there.
 // Nothing here allocates or waits for the device, so that all of it may be captured in a CUDA graph.
 // Built without CUDA, the same functions throw NotBuilt("built without CUDA; configure with
 // LPNODE_CUDA=ON").
@@ -8,6 +8,7 @@
 #include <span>
 
 #include "kernels/element.h"
+#include "kernels/frame_similarity_sums.h"
 #include "kernels/rgb_to_yuv_block.h"
 #include "kernels/yuv_to_rgb_pixel.h"
 
@@ -35,6 +36,11 @@ void yuv_to_rgb_on_device(const kernels::YuvPlanes& planes, const kernels::YuvTo
 void rgb_to_yuv_on_device(const void* rgb, kernels::Element element,
                           const kernels::RgbToYuvParams& params,
                           const kernels::MutableYuvPlanes& out, int device, CUstream_st* stream);
+
+// As kernels/frame_similarity.h, on `stream` of `device`.
+void frame_similarity_on_device(const void* first, const void* second, kernels::Element element,
+                                ptrdiff_t count, kernels::SimilaritySums* scratch,
+                                kernels::SimilaritySums* sums, int device, CUstream_st* stream);
 
 // Enqueues the copies on `stream` of `device`; planes of one pitch that follow each other on both
 // sides go as one. A copy from or to page-locked memory runs after the call has returned, and that

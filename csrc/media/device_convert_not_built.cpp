@@ -19,6 +19,12 @@ void rgb_to_yuv_on_device(const void*, kernels::Element, const kernels::RgbToYuv
   require_device_convert();
 }
 
+void frame_similarity_on_device(const void*, const void*, kernels::Element, ptrdiff_t,
+                                kernels::SimilaritySums*, kernels::SimilaritySums*, int,
+                                CUstream_st*) {
+  require_device_convert();
+}
+
 void copy_planes_on_device(std::span<const PlaneCopy>, int, CUstream_st*) {
   require_device_convert();
 }

@@ -33,6 +33,13 @@ def rgb_to_i420(rgb: Any, y: Buffer, u: Buffer, v: Buffer, pitches_bytes: tuple[
 def has_device_convert() -> bool:
     """Whether this build has the CUDA kernels."""
 
+SIMILARITY_PARTS: int = 128
+
+def frame_similarity(first: Any, second: Any, scratch: Any, sums: Any, stream: int) -> None:
+    """
+    Writes the sums of first*second, first*first and second*second over two frames (3, H, W) to `sums` (1, 3) float32, on their device and on `stream`; `scratch` is (SIMILARITY_PARTS, 3).
+    """
+
 def require_device_convert() -> None:
     """
     Raises NotBuilt, which says how to get them, in a build without the CUDA kernels.
