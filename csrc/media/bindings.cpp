@@ -6,12 +6,14 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
 
+#include <array>
 #include <optional>
 #include <string>
 #include <utility>
 
 #include "byte_view.h"
 #include "error_translator.h"
+#include "media/device_arrays.h"
 #include "media/device_convert.h"
 #include "media/frame_paths.h"
 #include "media/rgb_to_yuv.h"
@@ -59,15 +61,6 @@ void with_elements(const Array& array, Act act) {
     throw InvalidArgument("tensor must be float32 or float16");
 }
 
-void check_plane(const char* name, size_t length, ptrdiff_t pitch, int row_bytes, int rows) {
-  const bool holds = pitch >= row_bytes &&
-                     length >= static_cast<size_t>(pitch) * (rows - 1) + row_bytes;
-  if (!holds)
-    throw InvalidArgument(std::string("plane ") + name + " must hold " + std::to_string(rows) +
-                          " rows of " + std::to_string(row_bytes) + " bytes, got " +
-                          std::to_string(length) + " bytes at a pitch of " + std::to_string(pitch));
-}
-
 YuvView view_of(const YuvToRgbSpec& spec, std::span<const uint8_t> y, std::span<const uint8_t> u,
                 std::span<const uint8_t> v, std::array<ptrdiff_t, 3> pitches, bool is_nv12) {
   const int width = (spec.source_width + 1) / 2, height = (spec.source_height + 1) / 2;
@@ -77,63 +70,6 @@ YuvView view_of(const YuvToRgbSpec& spec, std::span<const uint8_t> y, std::span<
   return {y.data(),   u.data(),   is_nv12 ? nullptr : v.data(),
           pitches[0], pitches[1], pitches[2]};
 }
-
-using DevicePlane = nb::ndarray<uint8_t, nb::ndim<2>, nb::c_contig>;
-using DevicePlanes = nb::ndarray<nb::ndim<3>, nb::c_contig>;
-
-kernels::Element element_of(const DevicePlanes& array) {
-  const auto kind = static_cast<nb::dlpack::dtype_code>(array.dtype().code);
-  const int bits = array.dtype().bits;
-  if (kind == nb::dlpack::dtype_code::Float && bits == 32) return kernels::Element::kFloat32;
-  if (kind == nb::dlpack::dtype_code::Float && bits == 16) return kernels::Element::kFloat16;
-  if (kind == nb::dlpack::dtype_code::Bfloat && bits == 16) return kernels::Element::kBfloat16;
-  throw InvalidArgument("tensor must be float32, float16 or bfloat16");
-}
-
-// A plane of whole rows: its second dimension is the pitch.
-uint8_t* device_plane(const char* name, const DevicePlane& plane, int row_bytes, int rows) {
-  if (plane.device_type() != nb::device::cuda::value)
-    throw InvalidArgument(std::string("plane ") + name + " must be on a CUDA device");
-  const auto pitch = static_cast<ptrdiff_t>(plane.shape(1));
-  check_plane(name, plane.size(), pitch, row_bytes, rows);
-  return plane.data();
-}
-
-kernels::MutableYuvPlanes device_planes(const DevicePlane& y, const DevicePlane& u,
-                                        const std::optional<DevicePlane>& v, int width,
-                                        int height) {
-  const int half_width = (width + 1) / 2, half_height = (height + 1) / 2;
-  const auto pitch = [](const DevicePlane& plane) {
-    return static_cast<ptrdiff_t>(plane.shape(1));
-  };
-  kernels::MutableYuvPlanes out{};
-  out.width = width;
-  out.height = height;
-  out.y = device_plane("y", y, width, height);
-  out.y_pitch_bytes = pitch(y);
-  out.u_pitch_bytes = pitch(u);
-  if (v) {
-    out.u = device_plane("u", u, half_width, half_height);
-    out.v = device_plane("v", *v, half_width, half_height);
-    out.v_pitch_bytes = pitch(*v);
-    out.chroma_step = 1;
-  } else {
-    out.u = device_plane("uv", u, 2 * half_width, half_height);
-    out.v = out.u + 1;
-    out.v_pitch_bytes = out.u_pitch_bytes;
-    out.chroma_step = 2;
-  }
-  return out;
-}
-
-void check_on_device(const DevicePlanes& array) {
-  if (array.device_type() != nb::device::cuda::value)
-    throw InvalidArgument("tensor must be on a CUDA device");
-  if (array.shape(0) != 3 || array.size() == 0)
-    throw InvalidArgument("tensor must be (3, H, W) and not empty");
-}
-
-CUstream_st* stream_of(uintptr_t handle) { return reinterpret_cast<CUstream_st*>(handle); }
 
 void convert_to_rgb(const YuvToRgb& self, const YuvView& source, const Planes& out) {
   check_shape(out, self.spec().width, self.spec().height);
@@ -237,52 +173,127 @@ NB_MODULE(media, m) {
       "Writes 4:2:0 planes from `rgb` (3, H, W), float32 or float16, contiguous, in host memory.");
 
   m.def("has_device_convert", &has_device_convert, "Whether this build has the CUDA kernels.");
+  m.attr("SIMILARITY_PARTS") = kernels::kSimilarityBlocks;
 
   m.def(
-      "yuv_to_rgb_device",
-      [](const DevicePlane& y, const DevicePlane& u, const std::optional<DevicePlane>& v,
-         std::pair<int, int> source_size, std::array<double, 4> crop, const DevicePlanes& out,
-         int matrix, bool is_full_range, std::pair<float, float> value_range, uintptr_t stream) {
+      "frame_similarity",
+      [](const DevicePlanes& first, const DevicePlanes& second, const DeviceSums& scratch,
+         const DeviceSums& sums, uintptr_t stream) {
         require_device_convert();
-        check_on_device(out);
-        const auto p = device_planes(y, u, v, source_size.first, source_size.second);
-        const auto params = kernels::yuv_to_rgb_params(
-            crop[0], crop[1], crop[2], crop[3], static_cast<int>(out.shape(2)),
-            static_cast<int>(out.shape(1)), yuv_to_rgb_matrix(matrix_of(matrix), is_full_range),
-            value_range.first, value_range.second);
-        yuv_to_rgb_on_device({p.y, p.u, p.v, p.y_pitch_bytes, p.u_pitch_bytes, p.v_pitch_bytes,
-                              p.chroma_step, p.width, p.height},
-                             params, out.data(), element_of(out), stream_of(stream));
+        const int device = first.device_id();
+        check_on_device(first, device);
+        check_on_device(second, device);
+        check_shape(second, static_cast<int>(first.shape(2)), static_cast<int>(first.shape(1)));
+        const kernels::Element element = element_of(first);
+        if (element_of(second) != element) throw InvalidArgument("frames must have the same dtype");
+        frame_similarity_on_device(first.data(), second.data(), element,
+                                   static_cast<ptrdiff_t>(first.size()),
+                                   sums_in(scratch, kernels::kSimilarityBlocks, device),
+                                   sums_in(sums, 1, device), device, stream_of(stream));
       },
-      "y"_a.noconvert(), "u"_a.noconvert(), "v"_a.noconvert().none(), "source_size"_a, "crop"_a,
-      "out"_a.noconvert(), "matrix"_a, "is_full_range"_a, "value_range"_a, "stream"_a,
-      nb::sig("def yuv_to_rgb_device(y: typing.Any, u: typing.Any, v: typing.Any, "
-              "source_size: tuple[int, int], crop: tuple[float, float, float, float], "
-              "out: typing.Any, matrix: int, is_full_range: bool, "
-              "value_range: tuple[float, float], stream: int) -> None"),
-      "Fills `out` (3, H, W), float32, float16 or bfloat16, from planes (rows, pitch) uint8 on the "
-      "same CUDA device; without `v`, `u` is NV12's chroma. Enqueued on `stream`, a CUDA stream of "
-      "the current device; NotBuilt in a build without CUDA.");
+      "first"_a.noconvert(), "second"_a.noconvert(), "scratch"_a.noconvert(), "sums"_a.noconvert(),
+      "stream"_a,
+      nb::sig("def frame_similarity(first: typing.Any, second: typing.Any, scratch: typing.Any, "
+              "sums: typing.Any, stream: int) -> None"),
+      "Writes the sums of first*second, first*first and second*second over two frames (3, H, W) to "
+      "`sums` (1, 3) float32, on their device and on `stream`; `scratch` is (SIMILARITY_PARTS, 3).");
 
-  m.def(
-      "rgb_to_yuv_device",
-      [](const DevicePlanes& rgb, const DevicePlane& y, const DevicePlane& u,
-         const std::optional<DevicePlane>& v, int matrix, bool is_full_range,
-         std::pair<float, float> value_range, uintptr_t stream) {
-        require_device_convert();
-        check_on_device(rgb);
-        const auto planes = device_planes(y, u, v, static_cast<int>(rgb.shape(2)),
-                                          static_cast<int>(rgb.shape(1)));
-        const auto params = kernels::rgb_to_yuv_params(
-            rgb_to_yuv_matrix(matrix_of(matrix), is_full_range), value_range.first,
-            value_range.second);
-        rgb_to_yuv_on_device(rgb.data(), element_of(rgb), params, planes, stream_of(stream));
-      },
-      "rgb"_a.noconvert(), "y"_a.noconvert(), "u"_a.noconvert(), "v"_a.noconvert().none(),
-      "matrix"_a, "is_full_range"_a, "value_range"_a, "stream"_a,
-      nb::sig("def rgb_to_yuv_device(rgb: typing.Any, y: typing.Any, u: typing.Any, "
-              "v: typing.Any, matrix: int, is_full_range: bool, "
-              "value_range: tuple[float, float], stream: int) -> None"),
-      "Writes planes (rows, pitch) uint8 from `rgb` (3, H, W) on the same CUDA device, as "
-      "yuv_to_rgb_device reads them.");
+  m.def("require_device_convert", &require_device_convert,
+        "Raises NotBuilt, which says how to get them, in a build without the CUDA kernels.");
+
+  nb::class_<DevicePicture>(m, "DevicePicture",
+                            "A 4:2:0 picture in fixed device memory, which it keeps alive. Nothing "
+                            "but its making allocates, and nothing waits for the device.")
+      .def(
+          "__init__",
+          [](DevicePicture* self, int width, int height, const DevicePlane& y, const DevicePlane& u,
+             const std::optional<DevicePlane>& v) {
+            require_device_convert();
+            new (self) DevicePicture(width, height, y, u, v);
+          },
+          "width"_a, "height"_a, "y"_a.noconvert(), "u"_a.noconvert(), "v"_a.noconvert().none(),
+          nb::sig("def __init__(self, width: int, height: int, y: typing.Any, u: typing.Any, "
+                  "v: typing.Any) -> None"),
+          "Planes are (rows, bytes) uint8 on one CUDA device, rows at any distance; without `v`, `u` "
+          "is NV12's chroma. NotBuilt in a build without CUDA.")
+      .def(
+          "upload",
+          [](DevicePicture& self, const nb::object& y, const nb::object& u, const nb::object& v,
+             std::array<ptrdiff_t, 3> pitches, uintptr_t stream) {
+            const HostPlanes host(self, y, u, v, pitches, false);
+            const auto copies = self.copies_from(host.addresses(), pitches);
+            nb::gil_scoped_release unlocked;
+            copy_planes_on_device(copies, self.device(), stream_of(stream));
+          },
+          "y"_a, "u"_a, "v"_a.none(), "pitches_bytes"_a, "stream"_a,
+          nb::sig("def upload(self, y: typing_extensions.Buffer, u: typing_extensions.Buffer, "
+                  "v: typing_extensions.Buffer | None, pitches_bytes: tuple[int, int, int], "
+                  "stream: int) -> None"),
+          "Enqueues the copy of host planes into this picture on `stream`. Page-locked planes are "
+          "read after the call has returned; others are done with.")
+      .def(
+          "download",
+          [](DevicePicture& self, const nb::object& y, const nb::object& u, const nb::object& v,
+             std::array<ptrdiff_t, 3> pitches, uintptr_t stream) {
+            const HostPlanes host(self, y, u, v, pitches, true);
+            auto copies = self.copies_from(host.addresses(), pitches);
+            for (PlaneCopy& copy : copies) copy = turned_round(copy);
+            nb::gil_scoped_release unlocked;
+            copy_planes_on_device(copies, self.device(), stream_of(stream));
+          },
+          "y"_a, "u"_a, "v"_a.none(), "pitches_bytes"_a, "stream"_a,
+          nb::sig("def download(self, y: typing_extensions.Buffer, u: typing_extensions.Buffer, "
+                  "v: typing_extensions.Buffer | None, pitches_bytes: tuple[int, int, int], "
+                  "stream: int) -> None"),
+          "Enqueues the copy of this picture into host planes on `stream`; page-locked planes are "
+          "written after the call has returned, padding between rows with them.")
+      .def(
+          "copy_from",
+          [](DevicePicture& self, const DevicePicture& other, uintptr_t stream) {
+            const auto& from = other.planes();
+            const auto& to = self.planes();
+            if (from.width != to.width || from.height != to.height ||
+                from.chroma_step != to.chroma_step || self.device() != other.device())
+              throw InvalidArgument("pictures must have the same size, format and device");
+            const auto copies =
+                self.copies_from({from.y, from.u, from.v},
+                                 {from.y_pitch_bytes, from.u_pitch_bytes, from.v_pitch_bytes});
+            copy_planes_on_device(copies, self.device(), stream_of(stream));
+          },
+          "other"_a, "stream"_a, "Enqueues a copy of another picture of the same size and format.")
+      .def(
+          "to_rgb",
+          [](DevicePicture& self, std::array<double, 4> crop, const DevicePlanes& out, int matrix,
+             bool is_full_range, std::pair<float, float> value_range, uintptr_t stream) {
+            check_on_device(out, self.device());
+            const auto params = kernels::yuv_to_rgb_params(
+                crop[0], crop[1], crop[2], crop[3], static_cast<int>(out.shape(2)),
+                static_cast<int>(out.shape(1)), yuv_to_rgb_matrix(matrix_of(matrix), is_full_range),
+                value_range.first, value_range.second);
+            yuv_to_rgb_on_device(self.source(), params, out.data(), element_of(out), self.device(),
+                                 stream_of(stream));
+          },
+          "crop"_a, "out"_a.noconvert(), "matrix"_a, "is_full_range"_a, "value_range"_a, "stream"_a,
+          nb::sig("def to_rgb(self, crop: tuple[float, float, float, float], out: typing.Any, "
+                  "matrix: int, is_full_range: bool, value_range: tuple[float, float], "
+                  "stream: int) -> None"),
+          "Enqueues one kernel on `stream` that fills `out` (3, H, W), float32, float16 or bfloat16, "
+          "with `crop` (x, y, width, height) of this picture.")
+      .def(
+          "from_rgb",
+          [](DevicePicture& self, const DevicePlanes& rgb, int matrix, bool is_full_range,
+             std::pair<float, float> value_range, uintptr_t stream) {
+            check_on_device(rgb, self.device());
+            check_shape(rgb, self.planes().width, self.planes().height);
+            const auto params =
+                kernels::rgb_to_yuv_params(rgb_to_yuv_matrix(matrix_of(matrix), is_full_range),
+                                           value_range.first, value_range.second);
+            rgb_to_yuv_on_device(rgb.data(), element_of(rgb), params, self.planes(), self.device(),
+                                 stream_of(stream));
+          },
+          "rgb"_a.noconvert(), "matrix"_a, "is_full_range"_a, "value_range"_a, "stream"_a,
+          nb::sig("def from_rgb(self, rgb: typing.Any, matrix: int, is_full_range: bool, "
+                  "value_range: tuple[float, float], stream: int) -> None"),
+          "Enqueues one kernel on `stream` that writes this picture from `rgb` (3, H, W) of its "
+          "size.");
 }

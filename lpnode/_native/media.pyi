@@ -33,12 +33,47 @@ def rgb_to_i420(rgb: Any, y: Buffer, u: Buffer, v: Buffer, pitches_bytes: tuple[
 def has_device_convert() -> bool:
     """Whether this build has the CUDA kernels."""
 
-def yuv_to_rgb_device(y: Any, u: Any, v: Any, source_size: tuple[int, int], crop: tuple[float, float, float, float], out: Any, matrix: int, is_full_range: bool, value_range: tuple[float, float], stream: int) -> None:
+SIMILARITY_PARTS: int = 128
+
+def frame_similarity(first: Any, second: Any, scratch: Any, sums: Any, stream: int) -> None:
     """
-    Fills `out` (3, H, W), float32, float16 or bfloat16, from planes (rows, pitch) uint8 on the same CUDA device; without `v`, `u` is NV12's chroma. Enqueued on `stream`, a CUDA stream of the current device; NotBuilt in a build without CUDA.
+    Writes the sums of first*second, first*first and second*second over two frames (3, H, W) to `sums` (1, 3) float32, on their device and on `stream`; `scratch` is (SIMILARITY_PARTS, 3).
     """
 
-def rgb_to_yuv_device(rgb: Any, y: Any, u: Any, v: Any, matrix: int, is_full_range: bool, value_range: tuple[float, float], stream: int) -> None:
+def require_device_convert() -> None:
     """
-    Writes planes (rows, pitch) uint8 from `rgb` (3, H, W) on the same CUDA device, as yuv_to_rgb_device reads them.
+    Raises NotBuilt, which says how to get them, in a build without the CUDA kernels.
     """
+
+class DevicePicture:
+    """
+    A 4:2:0 picture in fixed device memory, which it keeps alive. Nothing but its making allocates, and nothing waits for the device.
+    """
+
+    def __init__(self, width: int, height: int, y: Any, u: Any, v: Any) -> None:
+        """
+        Planes are (rows, bytes) uint8 on one CUDA device, rows at any distance; without `v`, `u` is NV12's chroma. NotBuilt in a build without CUDA.
+        """
+
+    def upload(self, y: Buffer, u: Buffer, v: Buffer | None, pitches_bytes: tuple[int, int, int], stream: int) -> None:
+        """
+        Enqueues the copy of host planes into this picture on `stream`. Page-locked planes are read after the call has returned; others are done with.
+        """
+
+    def download(self, y: Buffer, u: Buffer, v: Buffer | None, pitches_bytes: tuple[int, int, int], stream: int) -> None:
+        """
+        Enqueues the copy of this picture into host planes on `stream`; page-locked planes are written after the call has returned, padding between rows with them.
+        """
+
+    def copy_from(self, other: DevicePicture, stream: int) -> None:
+        """Enqueues a copy of another picture of the same size and format."""
+
+    def to_rgb(self, crop: tuple[float, float, float, float], out: Any, matrix: int, is_full_range: bool, value_range: tuple[float, float], stream: int) -> None:
+        """
+        Enqueues one kernel on `stream` that fills `out` (3, H, W), float32, float16 or bfloat16, with `crop` (x, y, width, height) of this picture.
+        """
+
+    def from_rgb(self, rgb: Any, matrix: int, is_full_range: bool, value_range: tuple[float, float], stream: int) -> None:
+        """
+        Enqueues one kernel on `stream` that writes this picture from `rgb` (3, H, W) of its size.
+        """

@@ -1,6 +1,7 @@
 """H.264 access units to pictures, frame by frame and without look-ahead."""
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,12 +11,12 @@ from av.codec.context import Flags
 from av.video.codeccontext import VideoCodecContext
 
 from lpnode.errors import ConfigError, DecodeError
+from lpnode.media.decoder_target import DeviceFrames, FrameTarget, HostFrames
 from lpnode.media.frame import Colour, Frame, Matrix
 from lpnode.media.transport_stream import AccessUnit
 
 _log = logging.getLogger(__name__)
 
-_IN_PLACE_FORMATS = frozenset({"yuv420p", "yuvj420p", "nv12"})
 # ITU-T H.273: 4 is FCC, 5 and 6 are BT.601 for 625 and 525 lines; 2 is "unspecified".
 _BT601_COEFFICIENTS = frozenset({4, 5, 6})
 _UNSPECIFIED = 2
@@ -37,6 +38,9 @@ class DecoderConfig:
     """Larger pictures are errors, so that a parameter set cannot claim gigabytes."""
     num_threads: int = 1
     """Slice threads; frame threads would add a frame of delay each."""
+    device: str = "cpu"
+    """Where frames are wanted, as torch names it. A CUDA device decodes them itself if it can; else
+    they are put in page-locked memory, from where it copies them."""
 
     def __post_init__(self) -> None:
         if self.max_errors < 0 or self.max_failures < 1 or self.num_threads < 1:
@@ -46,6 +50,8 @@ class DecoderConfig:
             )
         if self.max_pixels < 16 * 16:
             raise ConfigError(f"max_pixels must be at least 256, got {self.max_pixels}")
+        if not re.fullmatch(r"cpu|cuda(:\d+)?", self.device, re.ASCII):
+            raise ConfigError(f"device: expected cpu, cuda or cuda:N, got {self.device!r}")
 
 
 class VideoDecoder:
@@ -65,6 +71,10 @@ class VideoDecoder:
         self._num_errors = 0
         self._num_failures = 0
         self._last_failure_s = 0.0
+        is_wanted_on_host = self._config.device == "cpu"
+        self._target: FrameTarget = (
+            HostFrames() if is_wanted_on_host else DeviceFrames(self._config.device)
+        )
         self._codec = self._open()
 
     @property
@@ -105,7 +115,7 @@ class VideoDecoder:
             return frames
         for picture in pictures:
             self._num_errors = max(0, self._num_errors - 1)
-            if (frame := _to_frame(picture)) is not None:
+            if (frame := self._to_frame(picture)) is not None:
                 frames.append(frame)
         return frames
 
@@ -121,14 +131,18 @@ class VideoDecoder:
             pictures = self._codec.decode(None)
         except av.FFmpegError:  # what was held back is damaged as well
             pictures = []
-        return [frame for picture in pictures if (frame := _to_frame(picture)) is not None]
+        return [frame for picture in pictures if (frame := self._to_frame(picture)) is not None]
+
+    def _to_frame(self, picture: av.VideoFrame) -> Frame | None:
+        if picture.pts is None:
+            return None
+        return self._target.frame(picture, picture.pts, colour_of(picture))
 
     def _open(self) -> VideoCodecContext:
-        codec = av.CodecContext.create("h264", "r")
-        assert isinstance(codec, VideoCodecContext)
+        codec = self._target.create_decoder()
         codec.thread_count = self._config.num_threads
         codec.thread_type = "SLICE"
-        codec.options = {"max_pixels": str(self._config.max_pixels)}
+        codec.options = {**codec.options, "max_pixels": str(self._config.max_pixels)}
         if not self._has_reordering:
             codec.flags |= Flags.low_delay
         return codec
@@ -174,12 +188,3 @@ def colour_of(picture: av.VideoFrame) -> Colour:
         matrix = Matrix.BT601 if coefficients in _BT601_COEFFICIENTS else Matrix.BT709
     is_full_range = int(picture.color_range) == _FULL_RANGE or picture.format.name == "yuvj420p"
     return Colour(matrix, is_full_range)
-
-
-def _to_frame(picture: av.VideoFrame) -> Frame | None:
-    if picture.pts is None:
-        return None
-    pts_ticks, colour = picture.pts, colour_of(picture)
-    if picture.format.name not in _IN_PLACE_FORMATS:
-        picture = picture.reformat(format="yuv420p")  # 4:2:2, 4:4:4 or more than 8 bits: a copy
-    return Frame(picture, pts_ticks, colour)

@@ -1,10 +1,12 @@
 """Pictures to H.264 packets, each complete at once."""
 
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 
 import av
 from av.codec.context import CodecContext
+from av.codec.hwaccel import HWAccel
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 
@@ -27,6 +29,9 @@ class EncoderConfig:
     """Pixels, even."""
     codec: str = "libx264"
     """``libx264``, or ``h264_nvenc`` where there is such hardware."""
+    device: str = "cpu"
+    """Where pictures come from, as torch names it. For a CUDA device ``picture`` gives memory that
+    it writes directly: its own for NVENC, page-locked memory of the host for x264."""
     preset: str | None = None
     """The codec's speed preset; None: superfast, or p2 of NVENC."""
     bitrate_bps: int | None = None
@@ -44,6 +49,8 @@ class EncoderConfig:
             )
         if self.codec not in {"libx264", "h264_nvenc"}:
             raise ConfigError(f"codec must be libx264 or h264_nvenc, got {self.codec!r}")
+        if not re.fullmatch(r"cpu|cuda(:\d+)?", self.device, re.ASCII):
+            raise ConfigError(f"device: expected cpu, cuda or cuda:N, got {self.device!r}")
         if self.bitrate_bps is not None and self.bitrate_bps < 10_000:
             raise ConfigError(f"bitrate must be at least 10000 bit/s, got {self.bitrate_bps}")
         if self.frame_rate < 1 or self.num_threads < 1 or self.key_interval_s <= 0:
@@ -51,6 +58,11 @@ class EncoderConfig:
                 "frame_rate and num_threads must be at least 1 and key_interval_s positive, got "
                 f"{self.frame_rate}, {self.num_threads}, {self.key_interval_s}"
             )
+
+    @property
+    def takes_device_pictures(self) -> bool:
+        """Whether NVENC reads pictures where the pipeline writes them."""
+        return self.codec == "h264_nvenc" and self.device != "cpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +93,25 @@ class VideoEncoder:
         """Pictures whose time stamp did not follow the one before."""
 
     def picture(self) -> av.VideoFrame:
-        """A ``yuv420p`` picture of the output size to convert into; it may be used again.
+        """A picture of the output size for a pipeline to write; it may be used again.
 
-        Its memory is free again when ``encode`` has returned.
+        It is ``yuv420p``, or ``cuda`` where NVENC takes pictures of the pipeline's device. Its
+        memory is free again when ``encode`` has returned.
         """
+        config = self.config
+        if config.device == "cpu":
+            return self.host_picture()
+        import torch
+
+        from lpnode.media.device_picture import PlaneLayout, device_picture, page_locked_picture
+
+        layout = PlaneLayout(config.width, config.height, config.takes_device_pictures)
+        if config.takes_device_pictures:
+            return device_picture(layout, torch.device(config.device))
+        return page_locked_picture(layout)
+
+    def host_picture(self) -> av.VideoFrame:
+        """A ``yuv420p`` picture of the output size for the CPU to draw; ``encode`` takes it."""
         return av.VideoFrame(self.config.width, self.config.height, "yuv420p")
 
     def encode(
@@ -100,11 +127,12 @@ class VideoEncoder:
             EncodeError: the codec failed.
         """
         config = self.config
-        got = (picture.width, picture.height, picture.format.name)
-        if got != (config.width, config.height, "yuv420p"):
+        formats = ("yuv420p", "cuda") if config.takes_device_pictures else ("yuv420p",)
+        size = (picture.width, picture.height)
+        if size != (config.width, config.height) or picture.format.name not in formats:
             raise InvalidArgument(
-                f"picture must be {config.width}x{config.height} yuv420p, got "
-                f"{got[0]}x{got[1]} {got[2]}"
+                f"picture must be {config.width}x{config.height} {' or '.join(formats)}, got "
+                f"{size[0]}x{size[1]} {picture.format.name}"
             )
         if self._last_pts_ticks is not None and pts_ticks <= self._last_pts_ticks:
             self.num_dropped += 1
@@ -138,11 +166,12 @@ class VideoEncoder:
 
     def _open(self, colour: Colour) -> VideoCodecContext:
         config = self.config
-        codec = CodecContext.create(config.codec, "w")
+        codec = CodecContext.create(config.codec, "w", hwaccel=_accelerator(config))
         assert isinstance(codec, VideoCodecContext)
         codec.width = config.width
         codec.height = config.height
-        codec.pix_fmt = "yuv420p"
+        # With an accelerator, what its pictures consist of; PyAV brings host pictures there.
+        codec.pix_fmt = "nv12" if config.takes_device_pictures else "yuv420p"
         codec.time_base = _TIME_BASE
         codec.framerate = Fraction(config.frame_rate)
         codec.max_b_frames = 0
@@ -155,6 +184,14 @@ class VideoEncoder:
         codec.options = make_options(config)
         codec.open()
         return codec
+
+
+def _accelerator(config: EncoderConfig) -> HWAccel | None:
+    if not config.takes_device_pictures:
+        return None
+    index = config.device.partition(":")[2] or "0"
+    # The primary context is PyTorch's, which the pictures are from.
+    return HWAccel("cuda", device=index, options={"primary_ctx": "1"})
 
 
 def _x264_options(config: EncoderConfig) -> dict[str, str]:

@@ -118,7 +118,9 @@ def _plane(picture: av.VideoFrame, index: int) -> Luma:
 
 
 def _grey_of(picture: av.VideoFrame, colour: Colour) -> npt.NDArray[np.float32]:
-    """Luma 0.299 R + 0.587 G + 0.114 B, 0 to 255, of a yuv420p picture."""
+    """Luma 0.299 R + 0.587 G + 0.114 B, 0 to 255, of a yuv420p picture or one of a device."""
+    if picture.format.name == "cuda":
+        picture = picture.reformat(format="yuv420p")  # read back, and only when a load begins
     luma = _plane(picture, 0).astype(np.float32)
     if not colour.is_full_range:
         luma = (luma - 16) * (255 / 219)

@@ -1,14 +1,13 @@
 """Pictures to tensors and back, in one native pass each way.
 
 Planes are read and written where the codec keeps them; no picture in between is ever made. For a
-tensor on a CUDA device the planes themselves are copied to or from the device, and one kernel does
-the rest there.
+tensor on a CUDA device see ``device_picture``, whose classes a frame loop uses itself: the
+functions here wait for the device.
 RGB tensors are (3, H, W), float32 or float16 (on a device bfloat16 too), R first, in the caller's
 value range.
 """
 
 import atexit
-from dataclasses import dataclass
 from functools import lru_cache
 
 import av
@@ -16,36 +15,11 @@ import torch
 
 from lpnode._native import media
 from lpnode.errors import InvalidArgument
+from lpnode.media.crop import Crop, cover_crop
+from lpnode.media.device_picture import DeviceInput, DeviceOutput, Geometry
 from lpnode.media.frame import Colour, Frame
 
-
-@dataclass(frozen=True, slots=True)
-class Crop:
-    """A rectangle of a picture, in its pixels; edges may fall between pixels."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-
-
-def cover_crop(src_w: int, src_h: int, dst_w: int, dst_h: int) -> Crop:
-    """The part of a picture that fills the target when scaled to cover it, centred.
-
-    The picture is thought scaled, keeping its aspect, until it covers the target; the dimension
-    that is then too long is rounded down to even (but never below the target), and the middle is
-    cut out. All in pixels.
-    """
-    if min(src_w, src_h, dst_w, dst_h) < 1:
-        raise InvalidArgument(f"sizes must be positive, got {src_w}x{src_h} to {dst_w}x{dst_h}")
-    scaled_w, scaled_h = dst_w, dst_h
-    if src_w * dst_h > dst_w * src_h:
-        scaled_w = max(src_w * dst_h // src_h // 2 * 2, dst_w)
-    elif src_w * dst_h < dst_w * src_h:
-        scaled_h = max(src_h * dst_w // src_w // 2 * 2, dst_h)
-    left, top = (scaled_w - dst_w) // 2, (scaled_h - dst_h) // 2
-    pixel_w, pixel_h = src_w / scaled_w, src_h / scaled_h
-    return Crop(left * pixel_w, top * pixel_h, dst_w * pixel_w, dst_h * pixel_h)
+__all__ = ["Crop", "cover_crop", "to_frame", "to_tensor"]
 
 
 # A session keeps one geometry; the limit only bounds what odd inputs could pile up.
@@ -127,8 +101,11 @@ def to_frame(
     """
     _check(tensor)
     height, width = tensor.shape[1:]
-    if picture.format.name not in ("yuv420p", "yuvj420p"):
-        raise InvalidArgument(f"pixel format must be yuv420p, got {picture.format.name}")
+    formats = ("yuv420p", "yuvj420p", "cuda") if tensor.is_cuda else ("yuv420p", "yuvj420p")
+    if picture.format.name not in formats:
+        raise InvalidArgument(
+            f"pixel format must be {' or '.join(formats)}, got {picture.format.name}"
+        )
     if (picture.width, picture.height) != (width, height):
         raise InvalidArgument(
             f"picture must be {width}x{height}, got {picture.width}x{picture.height}"
@@ -153,22 +130,12 @@ def to_frame(
 def _to_device_tensor(
     frame: Frame, out: torch.Tensor, crop: Crop, value_range: tuple[float, float]
 ) -> None:
-    """Copies the planes to the device and enqueues the kernel on its current stream."""
-    is_nv12 = _is_nv12(frame.picture)
     with torch.cuda.device(out.device):
-        planes = [_rows(plane).to(out.device) for plane in frame.picture.planes]
-        media.yuv_to_rgb_device(
-            planes[0],
-            planes[1],
-            None if is_nv12 else planes[2],
-            (frame.width, frame.height),
-            (crop.x, crop.y, crop.width, crop.height),
-            out,
-            int(frame.colour.matrix),
-            frame.colour.is_full_range,
-            value_range,
-            torch.cuda.current_stream().cuda_stream,
-        )
+        conversion = DeviceInput(Geometry.of(frame), crop, value_range, out.device)
+        conversion.upload(frame)
+        conversion.enqueue(out)
+        # The picture is the caller's again, and may be page-locked or the decoder's.
+        torch.cuda.current_stream().synchronize()
 
 
 def _from_device_tensor(
@@ -177,31 +144,13 @@ def _from_device_tensor(
     colour: Colour,
     value_range: tuple[float, float],
 ) -> None:
-    """Enqueues the kernel on the device's current stream, waits, and copies the planes back."""
-    height, width = tensor.shape[1:]
-    half = ((height + 1) // 2, (width + 1) // 2)
+    size = (picture.width, picture.height)
+    is_nv12 = picture.format.name == "cuda"
     with torch.cuda.device(tensor.device):
-        y, u, v = (
-            torch.empty(shape, dtype=torch.uint8, device=tensor.device)
-            for shape in ((height, width), half, half)
-        )
-        media.rgb_to_yuv_device(
-            tensor,
-            y,
-            u,
-            v,
-            int(colour.matrix),
-            colour.is_full_range,
-            value_range,
-            torch.cuda.current_stream().cuda_stream,
-        )
-        for plane, values in zip(picture.planes, (y, u, v), strict=True):
-            _rows(plane)[: values.shape[0], : values.shape[1]].copy_(values)
-
-
-def _rows(plane: av.video.plane.VideoPlane) -> torch.Tensor:
-    """The plane's own memory as (rows, pitch) bytes."""
-    return torch.frombuffer(plane, dtype=torch.uint8).view(-1, plane.line_size)
+        conversion = DeviceOutput(*size, colour, value_range, tensor.device, is_nv12=is_nv12)
+        conversion.enqueue(tensor)
+        conversion.download(picture)
+        torch.cuda.current_stream().synchronize()
 
 
 def _is_nv12(picture: av.VideoFrame) -> bool:

@@ -7,8 +7,8 @@ import av
 
 from lpnode.errors import HostError, LpnodeError
 from lpnode.media.frame import Colour, Frame
-from lpnode.media.tensor import cover_crop, to_frame, to_tensor
 from lpnode.pipeline.failures import as_lpnode_error
+from lpnode.pipeline.frame_path import frame_path
 from lpnode.pipeline.pipeline import FrameJob, FrameResult, Pipeline, StreamState
 
 
@@ -16,7 +16,7 @@ from lpnode.pipeline.pipeline import FrameJob, FrameResult, Pipeline, StreamStat
 class FrameTask:
     """One picture to be processed and where the result goes.
 
-    ``picture`` is yuv420p of the pipeline's output size; it is overwritten.
+    ``picture`` is yuv420p (or of device memory) of the pipeline's output size; it is overwritten.
     """
 
     state: StreamState
@@ -42,15 +42,31 @@ class FrameRunner:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
+        self._path = frame_path(pipeline.spec)
         self.has_failed = False
         """Whether the latest ``Pipeline.run`` raised. May be read from any thread."""
+
+    def enter_thread(self) -> None:
+        """Called first of all on the model's thread: chooses the CUDA stream that it works on."""
+        self._path.enter_thread()
 
     def run(self, tasks: Sequence[FrameTask]) -> list[Outcome]:
         """Converts, processes and converts back; at most ``spec.max_batch`` tasks.
 
         A picture that cannot be converted fails alone; a failing ``Pipeline.run`` fails the whole
-        batch, since nothing is known of the states it leaves.
+        batch, since nothing is known of the states it leaves, and so does a device that fails.
         """
+        outcomes = self._enqueue(tasks)
+        try:
+            # Even after a failure: the device may still be reading the frames.
+            self._path.wait()
+        except Exception as error:  # noqa: BLE001 - a device's failure ends frames, not the thread
+            self.has_failed = True
+            failure = as_lpnode_error(error)
+            return [o if isinstance(o, LpnodeError) else failure for o in outcomes]
+        return outcomes
+
+    def _enqueue(self, tasks: Sequence[FrameTask]) -> list[Outcome]:
         outcomes: list[Outcome] = [None] * len(tasks)
         jobs: dict[int, FrameJob] = {}
         rows: dict[tuple[int, int], int] = {}
@@ -81,8 +97,7 @@ class FrameRunner:
         size = (params.width, params.height)
         row = rows.get(size, 0)
         target = self._pipeline.input_buffer(*size)[row]
-        crop = cover_crop(task.frame.width, task.frame.height, *size)
-        to_tensor(task.frame, target, crop, self._pipeline.spec.value_range)
+        self._path.to_tensor(task.frame, target)
         rows[size] = row + 1
         return FrameJob(task.state, target, task.frame.pts_ticks)
 
@@ -90,7 +105,7 @@ class FrameRunner:
         if not isinstance(result, FrameResult):
             return result
         try:
-            to_frame(result.frame, task.picture, task.colour, self._pipeline.spec.value_range)
+            self._path.to_picture(result.frame, task.picture, task.colour)
         except Exception as error:  # noqa: BLE001 - one bad picture must not fail the others
             return as_lpnode_error(error)
         return Shown(result.pts_ticks, result.is_repeat)

@@ -94,6 +94,11 @@ class HostedModel:
         """Validates a full parameter set. Raises: BadParameters."""
         return self._unloaded.parse(raw)
 
+    @property
+    def device(self) -> str:
+        """Where the model's tensors are, as torch names it."""
+        return self._unloaded.spec.device
+
     def output_size(self, params: BaseParams) -> tuple[int, int]:
         """(width, height) of the pictures that come out."""
         return self._unloaded.output_size(params)

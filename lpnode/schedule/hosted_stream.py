@@ -34,6 +34,10 @@ class Model(Protocol):
     restart_count: int
     last_restart: Restart | None
 
+    @property
+    def device(self) -> str:
+        """Where the model's tensors are, as torch names it."""
+
     def output_size(self, params: BaseParams) -> tuple[int, int]:
         """(width, height) of the pictures that come out."""
 
@@ -63,6 +67,8 @@ class HostedStream:
         """The full set in force."""
         self.output_size = model.output_size(params)
         """(width, height) of every picture that ``process`` writes; fixed."""
+        self.device = model.device
+        """Where frames are wanted: ``cpu``, ``cuda`` or ``cuda:N``."""
         self.ready_at_s: float | None = None
         """When frames could last be taken again after a load or reload, on the host's clock."""
         self.error: LpnodeError | None = None

@@ -39,7 +39,7 @@ class LoadedModel:
 
     async def load(self) -> None:
         """Brings the model into memory. Raises: HostError."""
-        await self._call(self.pipeline.load)
+        await self._call(self._load)
 
     async def warm(self, params: BaseParams) -> None:
         """Makes the first frame as fast as the others. Raises: HostError."""
@@ -84,6 +84,10 @@ class LoadedModel:
 
     def _run_batch(self, tasks: Sequence[FrameTask]) -> Sequence[Shown | Exception | None]:
         return self._runner.run(tasks)
+
+    def _load(self) -> None:
+        self._runner.enter_thread()
+        self.pipeline.load()
 
     def _unload(self) -> None:
         try:

@@ -16,6 +16,7 @@ from lpnode.errors import (
     LpnodeError,
     first_cause,
 )
+from lpnode.media.decoder import DecoderConfig
 from lpnode.metrics import Metrics
 from lpnode.payment.meter import Meter
 from lpnode.pipeline.params import BaseParams
@@ -199,8 +200,11 @@ class LiveSession:
             subscriber=self._input,
             publisher=LocalPublisher(self._channels.subscribe),
             stream=self._stream,
-            ingest=Ingest(max_framerate=self._stream.params.max_framerate),
-            output=Output(*self._stream.output_size),
+            ingest=Ingest(
+                max_framerate=self._stream.params.max_framerate,
+                decoder=DecoderConfig(device=self._stream.device),
+            ),
+            output=Output(*self._stream.output_size, device=self._stream.device),
             decode_thread=decode_thread,
             encode_thread=encode_thread,
             vitals=self.vitals,

@@ -35,9 +35,12 @@ class Output:
     """Encodes, muxes and cuts into segments. Every call but ``picture`` blocks: make them on one
     thread."""
 
-    def __init__(self, width: int, height: int) -> None:
-        """``width`` and ``height`` of the output in pixels, fixed for the life of the stream."""
-        self._encoder_config = EncoderConfig(width=width, height=height)
+    def __init__(self, width: int, height: int, *, device: str = "cpu") -> None:
+        """``width`` and ``height`` of the output in pixels, fixed for the life of the stream.
+
+        ``device`` is where pictures come from, as torch names it.
+        """
+        self._encoder_config = EncoderConfig(width=width, height=height, device=device)
         self._encoder = VideoEncoder(self._encoder_config)
         self._num_failures = 0
         self._writer = TransportStreamWriter()
@@ -86,7 +89,7 @@ class Output:
     def loading(self, pts_ticks: int, now_s: float) -> list[Chunk]:
         """Encodes a loading frame for the time of an input frame. Source: live.md section 4.5."""
         if self._loading_picture is None:
-            self._loading_picture = self._encoder.picture()
+            self._loading_picture = self._encoder.host_picture()
         self._overlay.draw(self._loading_picture, self.colour, now_s)
         return self._encode(self._loading_picture, pts_ticks)
 

@@ -8,7 +8,8 @@ in to segment out a frame is copied where its representation changes, and only t
 demux (packet payloads → one access unit, owned once), decode (coded, which libavcodec pads first,
 → planes), planes → tensor (colour, scale and range in one pass), tensor → planes of the picture to
 encode (one pass), x264's own copy of the picture (it keeps reference frames), and mux (coded →
-transport packets). The bytes objects of the input channel are the demuxer's input, and the muxer's
+transport packets). For a model on a CUDA device see Note [Copies of a frame on a device] instead of
+the two in the middle. The bytes objects of the input channel are the demuxer's input, and the muxer's
 bytes object is what every subscriber of the output channel sends.
 
 Note [Which frames are dropped]

@@ -7,9 +7,9 @@ import torch
 from media.colour_reference import noise, rgb_to_yuv, yuv_to_rgb
 
 from lpnode._native import media
-from lpnode.errors import NotBuilt
+from lpnode.errors import InvalidArgument, NotBuilt
 from lpnode.media.frame import Colour, Frame, Matrix
-from lpnode.media.tensor import Crop, cover_crop, to_frame, to_tensor
+from lpnode.media.tensor import cover_crop, to_frame, to_tensor
 
 LIMITED_709 = Colour(Matrix.BT709, False)
 
@@ -77,21 +77,15 @@ def test_picture_is_the_device_tensor(
 
 @pytest.mark.skipif(media.has_device_convert(), reason="this build has the CUDA kernels")
 def test_a_build_without_cuda_says_how_to_get_it() -> None:
+    with pytest.raises(NotBuilt, match="configure with LPNODE_CUDA=ON"):
+        media.require_device_convert()
     plane = torch.zeros(2, 2, dtype=torch.uint8)
-    rgb = torch.zeros(3, 2, 2)
-    whole = Crop(0, 0, 2, 2)
     with pytest.raises(NotBuilt, match="configure with LPNODE_CUDA=ON"):
-        media.yuv_to_rgb_device(
-            plane,
-            plane,
-            None,
-            (2, 2),
-            (whole.x, whole.y, whole.width, whole.height),
-            rgb,
-            1,
-            False,
-            (0.0, 1.0),
-            0,
-        )
-    with pytest.raises(NotBuilt, match="configure with LPNODE_CUDA=ON"):
-        media.rgb_to_yuv_device(rgb, plane, plane, None, 1, False, (0.0, 1.0), 0)
+        media.DevicePicture(2, 2, plane, plane[:1], None)
+
+
+@pytest.mark.skipif(not media.has_device_convert(), reason="this build has no CUDA kernels")
+def test_planes_in_host_memory_are_no_device_picture() -> None:
+    plane = torch.zeros(2, 2, dtype=torch.uint8)
+    with pytest.raises(InvalidArgument, match="plane y must be on a CUDA device"):
+        media.DevicePicture(2, 2, plane, plane[:1], None)
