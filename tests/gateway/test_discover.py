@@ -199,8 +199,11 @@ def test_network_capabilities_have_the_shape_of_a_gateways_answer(capacity: Capa
         "PerCapability": {
             "35": {
                 "models": {
-                    model_id: {"warm": True, "capacity": 2, "runnerVersion": "0.9.1"}
-                    for model_id in ("noop", "passthrough", "edge-style")
+                    "lpnode/shapes": {"capacity": 2, "runnerVersion": "0.9.1"},
+                    **{
+                        model_id: {"warm": True, "capacity": 2, "runnerVersion": "0.9.1"}
+                        for model_id in ("noop", "passthrough", "edge-style")
+                    },
                 }
             }
         }
