@@ -9,8 +9,8 @@ demux (packet payloads → one access unit, owned once), decode (coded, which li
 → planes), planes → tensor (colour, scale and range in one pass), tensor → planes of the picture to
 encode (one pass), x264's own copy of the picture (it keeps reference frames), and mux (coded →
 transport packets). For a model on a CUDA device see Note [Copies of a frame on a device] instead of
-the two in the middle. The bytes objects of the input channel are the demuxer's input, and the muxer's
-bytes object is what every subscriber of the output channel sends.
+the two in the middle. The bytes objects of the input channel are the demuxer's input, and the
+muxer's bytes object is what every subscriber of the output channel sends.
 
 Note [Which frames are dropped]
 Three places give frames up, always the older ones: whole segments when the reader is more than one
