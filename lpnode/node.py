@@ -39,7 +39,7 @@ from lpnode.payment.payment_metrics import PaymentMetrics
 from lpnode.payment.ticket import TicketHash
 from lpnode.payment.winning import Winner
 from lpnode.pipeline.catalog import Catalog, built_in
-from lpnode.pipeline.stream_diffusion.offer import DiffusionConfig
+from lpnode.pipeline.open_model import DiffusionConfig
 from lpnode.protocol.capability import LIVE_VIDEO_TO_VIDEO, pipeline_of
 from lpnode.protocol.ethereum import ZERO_ADDRESS, checksum_text
 from lpnode.schedule.capacity import Capacity, ModelKey

@@ -9,9 +9,10 @@ import torch
 from lpnode.model.diffusion_model import DiffusionModel, Embedding, ModelFamily, ModelTraits
 from lpnode.pipeline.backend.networks import Conditioning
 from lpnode.pipeline.backend.torch_networks import TorchNetworks
+from lpnode.pipeline.open_model import OpenModel
 from lpnode.pipeline.stream_diffusion.params import SmallStreamDiffusionParams
 from lpnode.pipeline.stream_diffusion.pipeline import StreamDiffusion
-from lpnode.pipeline.stream_diffusion.served_model import LoraChoice, OpenModel, ServedModel
+from lpnode.pipeline.stream_diffusion.served_model import LoraChoice, ServedModel
 
 NUM_TOKENS, TEXT_WIDTH = 8, 16
 SIDE = 64

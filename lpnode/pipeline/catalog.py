@@ -4,14 +4,10 @@ from collections.abc import Callable, Mapping
 
 from lpnode.errors import NotCapable
 from lpnode.pipeline.edge_style import EdgeStyle
+from lpnode.pipeline.open_model import DiffusionConfig
 from lpnode.pipeline.passthrough import Passthrough
 from lpnode.pipeline.pipeline import Pipeline
-from lpnode.pipeline.stream_diffusion.offer import (
-    DiffusionConfig,
-    is_offered,
-    offered_ids,
-    stream_diffusion,
-)
+from lpnode.pipeline.stream_diffusion.offer import is_offered, offered_ids, stream_diffusion
 
 PipelineMaker = Callable[[str], Pipeline]
 """Makes an unloaded pipeline for a device (``cpu``, ``cuda:0``)."""

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from lpnode.model.diffusion_model import DiffusionModel
-from lpnode.pipeline.backend.networks import Networks, NetworkShapes
+from lpnode.pipeline.backend.networks import NetworkShapes
+from lpnode.pipeline.open_model import OpenModel
 from lpnode.pipeline.stream_diffusion.conditioning import PromptCache
 from lpnode.pipeline.stream_diffusion.denoise_batch import BatchShape
 from lpnode.pipeline.stream_diffusion.params import StreamDiffusionParams
@@ -25,14 +25,6 @@ class LoraChoice:
     def of(cls, params: StreamDiffusionParams) -> "LoraChoice":
         """What a parameter set asks for."""
         return cls(params.lora_dict, params.use_lcm_lora)
-
-
-@dataclass(frozen=True, slots=True)
-class OpenModel:
-    """A model in memory and the networks that run it."""
-
-    model: DiffusionModel
-    networks: Networks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,8 +105,7 @@ class Loadout:
     def unload(self) -> None:
         """Returns everything."""
         self._groups.clear()
-        self._opened.networks.unload()
-        self._opened.model.prompt_encoder.unload()
+        self._opened.unload()
 
 
 class Loadouts:

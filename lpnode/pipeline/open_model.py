@@ -1,0 +1,157 @@
+"""A diffusion model brought into memory: which files belong to it, and what runs it."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from lpnode.errors import BadParameters
+from lpnode.model.diffusion_model import DiffusionModel, ModelFamily
+from lpnode.model.load import load_model
+from lpnode.model.place import SHIPPED_MODEL, ModelPlace, folder_name
+from lpnode.model.weights import Progress, no_progress
+from lpnode.pipeline.backend.choice import choose_networks
+from lpnode.pipeline.backend.networks import Networks, NetworkShapes
+
+logger = logging.getLogger(__name__)
+
+_TINY_VAE = "madebyollin/taesd"
+_TINY_VAE_SDXL = "madebyollin/taesdxl"
+_LCM_LORAS = {
+    ModelFamily.SD15: "latent-consistency/lcm-lora-sdv1-5",
+    ModelFamily.SDXL: "latent-consistency/lcm-lora-sdxl",
+}
+_LORA_FILE = "pytorch_lora_weights.safetensors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiffusionConfig:
+    """Where models are and what runs them.
+
+    Attributes:
+        models_dir: folder of model folders; LoRAs that peers name are looked for there alone.
+        engines_dir: where exported and compiled networks are kept.
+        backend: ``auto``, or the name of one.
+    """
+
+    models_dir: Path
+    engines_dir: Path
+    backend: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenModel:
+    """A model in memory and the networks that run it."""
+
+    model: DiffusionModel
+    networks: Networks
+
+    def unload(self) -> None:
+        """Returns the memory of both."""
+        self.networks.unload()
+        self.model.prompt_encoder.unload()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOpener:
+    """Opens one model on one device, again and again with other LoRAs."""
+
+    place: ModelPlace
+    config: DiffusionConfig
+    device: str
+    progress: Progress = no_progress
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What networks compute in: half precision on a GPU."""
+        return torch.float32 if self.device == "cpu" else torch.float16
+
+    def open(
+        self,
+        shapes: NetworkShapes,
+        *,
+        loras: Sequence[tuple[str, float]] = (),
+        is_for_frames: bool,
+        use_lcm_lora: bool = False,
+    ) -> OpenModel:
+        """Loads the model and prepares networks for ``shapes``.
+
+        Args:
+            loras: files below the folder of models, with their strengths.
+            is_for_frames: take the small autoencoder where there is one for the model.
+            use_lcm_lora: fuse the family's LCM-LoRA where live.md section 7.3 has one.
+        Raises: BadParameters: a LoRA that is not there. HostError, OutOfDeviceMemory, ModelError.
+        """
+        fused = [(self._lora(name), strength) for name, strength in loras]
+        tiny_vae = self._tiny_vae() if is_for_frames else None
+        model = self._load(fused, tiny_vae)
+        if use_lcm_lora and (lcm_lora := self._lcm_lora(model, fused)):
+            model = self._load([*fused, (lcm_lora, 1.0)], tiny_vae)
+        networks = choose_networks(
+            model,
+            device=self.device,
+            dtype=self.dtype,
+            shapes=shapes,
+            wanted=self.config.backend,
+            folder=self.config.engines_dir,
+        )
+        return OpenModel(model, networks)
+
+    def _load(self, loras: list[tuple[Path, float]], tiny_vae: Path | None) -> DiffusionModel:
+        return load_model(
+            self.place,
+            device=self.device,
+            dtype=self.dtype,
+            tiny_vae=tiny_vae,
+            loras=loras,
+            progress=self.progress,
+        )
+
+    def _tiny_vae(self) -> Path | None:
+        """TAESD for models whose own autoencoder is large, and several times slower."""
+        if self.place.name == SHIPPED_MODEL:
+            return None
+        is_sdxl = (self.place.path / "text_encoder_2").is_dir()
+        name = _TINY_VAE_SDXL if is_sdxl else _TINY_VAE
+        folder = self.config.models_dir / folder_name(name)
+        if folder.is_dir():
+            return folder
+        logger.warning(
+            "%s runs with its own autoencoder, which takes most of a frame's time; "
+            "get the small one with: lpnode model add %s",
+            self.place.name,
+            name,
+        )
+        return None
+
+    def _lcm_lora(self, model: DiffusionModel, fused: Sequence[tuple[Path, float]]) -> Path | None:
+        """The family's LCM-LoRA, unless the model needs none or has it already."""
+        name = _LCM_LORAS.get(model.traits.family)
+        is_distilled = model.scheduler_config.get("_class_name") == "LCMScheduler"
+        if name is None or model.traits.is_turbo or is_distilled:
+            return None
+        file = self.config.models_dir.resolve() / folder_name(name) / _LORA_FILE
+        if any(path == file for path, _ in fused):
+            return None
+        if file.is_file():
+            return file
+        logger.warning(
+            "%s runs without an LCM-LoRA, and few steps will look poor; "
+            "get it with: lpnode model add %s",
+            self.place.name,
+            name,
+        )
+        return None
+
+    def _lora(self, name: str) -> Path:
+        """Gateways' clients name LoRAs; what they may read is the folder of models alone."""
+        folder = self.config.models_dir.resolve()
+        path = (folder / name).resolve()
+        if not path.is_relative_to(folder) or path.suffix != ".safetensors" or not path.is_file():
+            raise BadParameters(
+                f"there is no LoRA {name!r} in the node's folder of models; give the path of a "
+                ".safetensors file relative to it"
+            )
+        return path
