@@ -141,7 +141,13 @@ MakeStudio = Callable[..., Studio]
 def make_studio() -> Iterator[MakeStudio]:
     studios: list[Studio] = []
 
-    def make(*, is_tiny_vae: bool = True, max_batch: int = 8, max_rows: int = 16) -> Studio:
+    def make(
+        *,
+        is_tiny_vae: bool = True,
+        max_batch: int = 8,
+        max_rows: int = 16,
+        uses_graphs: bool = False,
+    ) -> Studio:
         def open_model(choice: LoraChoice) -> OpenModel:
             if studio.open_error is not None:
                 raise studio.open_error
@@ -162,6 +168,7 @@ def make_studio() -> Iterator[MakeStudio]:
                     defaults={"prompt": "a", "t_index_list": [16, 32]},
                     max_batch=max_batch,
                     max_rows=max_rows,
+                    uses_graphs=uses_graphs,
                 )
             )
         )

@@ -90,6 +90,7 @@ def stream_diffusion(model_id: str, config: DiffusionConfig) -> Callable[[str], 
                 defaults=variant.defaults,
                 max_batch=_MAX_BATCH,
                 max_rows=_MAX_ROWS,
+                uses_graphs=device != "cpu",
             )
         )
 

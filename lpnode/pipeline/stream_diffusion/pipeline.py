@@ -21,6 +21,7 @@ from lpnode.pipeline.input_buffers import InputBuffers
 from lpnode.pipeline.params import BaseParams
 from lpnode.pipeline.pipeline import FrameJob, FrameResult, PipelineSpec, StreamState
 from lpnode.pipeline.stream_diffusion.conditioning import EncodedPrompts
+from lpnode.pipeline.stream_diffusion.frame_graph import FrameNoise
 from lpnode.pipeline.stream_diffusion.params import StreamDiffusionParams
 from lpnode.pipeline.stream_diffusion.served_model import Loadouts, LoraChoice, ServedModel
 from lpnode.pipeline.stream_diffusion.stream import DiffusionStream
@@ -194,8 +195,20 @@ class StreamDiffusion:
     def _send_through(
         self, group: StreamGroup, jobs: Sequence[FrameJob]
     ) -> tuple[torch.Tensor, list[bool]]:
-        shape, streams = group.key.shape, [_own(job.state) for job in jobs]
-        posterior_noise = fresh_noise = None
+        streams = [_own(job.state) for job in jobs]
+        slots = [stream.slot for stream in streams]
+        frames = [job.frame for job in jobs]
+        noise = self._noise(group, streams)
+        if not self._served.uses_graphs:
+            return group.process(slots, _as_one_batch(frames), noise)
+        height, width = frames[0].shape[1:]
+        buffer = self.input_buffer(width, height)
+        rows = [(frame.data_ptr() - buffer.data_ptr()) // buffer[0].nbytes for frame in frames]
+        return group.replay(slots, buffer, rows, noise)
+
+    def _noise(self, group: StreamGroup, streams: Sequence[DiffusionStream]) -> FrameNoise:
+        """What a call of these streams needs of fresh noise; of most, nothing."""
+        shape, posterior_noise, fresh_noise = group.key.shape, None, None
         if not group.traits.is_tiny_vae:
             posterior_noise = torch.stack([stream.draw(*shape.latent) for stream in streams])
             posterior_noise = posterior_noise.to(self.spec.device, self.spec.dtype)
@@ -203,12 +216,7 @@ class StreamDiffusion:
             size = (shape.num_steps - 1, *shape.latent)
             fresh_noise = torch.stack([stream.draw(*size) for stream in streams])
             fresh_noise = fresh_noise.to(self.spec.device)
-        return group.process(
-            [stream.slot for stream in streams],
-            _as_one_batch([job.frame for job in jobs]),
-            posterior_noise=posterior_noise,
-            fresh_noise=fresh_noise,
-        )
+        return posterior_noise, fresh_noise
 
 
 _NOT_A_NUMBER = "the picture was not a number; what the stream carried was reset"

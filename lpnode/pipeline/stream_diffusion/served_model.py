@@ -40,6 +40,7 @@ class ServedModel:
         defaults: of parameters, as JSON, where they are not the contract's.
         max_batch: most frames in one VAE call.
         max_rows: most rows in one UNet call; more streams make several calls.
+        uses_graphs: run a frame as one captured graph, which pays on a CUDA device.
     """
 
     open_model: Callable[[LoraChoice], OpenModel]
@@ -50,6 +51,7 @@ class ServedModel:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     max_batch: int = 8
     max_rows: int = 16
+    uses_graphs: bool = False
 
 
 class Loadout:
@@ -100,10 +102,15 @@ class Loadout:
 
     def drop_empty_groups(self) -> None:
         """Returns the memory of groups without streams."""
-        self._groups = {key: group for key, group in self._groups.items() if not group.is_empty}
+        for key, group in list(self._groups.items()):
+            if group.is_empty:
+                group.release()
+                del self._groups[key]
 
     def unload(self) -> None:
         """Returns everything."""
+        for group in self._groups.values():
+            group.release()
         self._groups.clear()
         self._opened.unload()
 

@@ -9,6 +9,7 @@ from lpnode.model.diffusion_model import ModelTraits
 from lpnode.pipeline.backend.networks import Networks
 from lpnode.pipeline.stream_diffusion.conditioning import ConditioningRows
 from lpnode.pipeline.stream_diffusion.denoise_batch import BatchShape, DenoiseBatch
+from lpnode.pipeline.stream_diffusion.frame_graph import FrameGraphs, FrameNoise
 
 FIRST_SLOTS = 4
 """Slots of a new group; their number doubles when they are taken."""
@@ -48,6 +49,7 @@ class StreamGroup:
         self._networks = networks
         self._tables = self._make_tables(FIRST_SLOTS)
         self._free = list(range(FIRST_SLOTS))
+        self._graphs: FrameGraphs | None = None
 
     @property
     def batch(self) -> DenoiseBatch:
@@ -77,33 +79,60 @@ class StreamGroup:
         self._free.append(slot)
 
     def process(
-        self,
-        slots: Sequence[int],
-        images: torch.Tensor,
-        *,
-        posterior_noise: torch.Tensor | None,
-        fresh_noise: torch.Tensor | None,
+        self, slots: Sequence[int], images: torch.Tensor, noise: FrameNoise
     ) -> tuple[torch.Tensor, list[bool]]:
         """Takes one frame of each stream in and gives the oldest of each out.
 
         Args:
             images: (S, 3, H, W) in [-1, 1], in the order of ``slots``.
-            posterior_noise: for the encoder, see ``Networks.encode``.
-            fresh_noise: (S, n - 1, C, h, w) in sequential mode, where something is added.
+            noise: for the encoder, see ``Networks.encode``; and in sequential mode
+                (S, n - 1, C, h, w), for where something is added between steps.
         Returns: pictures (S, 3, H, W), valid until the networks decode again; and for each stream
             whether its picture is not a number, in which case its state has been emptied.
         Source: streamdiffusion.md section 5.
         """
+        index = torch.tensor(slots, device=self._networks.device)
+        pictures, has_failed = self._pass(index, images, noise)
+        return pictures, has_failed.tolist()
+
+    def replay(
+        self, slots: Sequence[int], buffer: torch.Tensor, rows: Sequence[int], noise: FrameNoise
+    ) -> tuple[torch.Tensor, list[bool]]:
+        """``process`` for some rows of the input buffer; see Note [One graph a frame].
+
+        Waits for the device, once.
+        """
+        graphs = self._graphs
+        if graphs is None or graphs.images.data_ptr() != buffer.data_ptr():
+            self._drop_graphs()
+            batch = self.batch
+            state = (batch.carried, batch.stock_noise, batch.has_failed)
+            graphs = self._graphs = FrameGraphs(self._pass, state, buffer)
+        pictures, has_failed = graphs.replay(rows, slots, noise)
+        return pictures, has_failed.tolist()
+
+    def release(self) -> None:
+        """Returns the memory of captured graphs."""
+        self._drop_graphs()
+
+    def _drop_graphs(self) -> None:
+        if self._graphs is not None:
+            self._graphs.release()
+            self._graphs = None
+
+    def _pass(
+        self, slots: torch.Tensor, images: torch.Tensor, noise: FrameNoise
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         networks, batch = self._networks, self.batch
-        index = torch.tensor(slots, device=networks.device)
-        newest = batch.noised(index, networks.encode(images, posterior_noise))
+        posterior_noise, fresh_noise = noise
+        newest = batch.noised(slots, networks.encode(images, posterior_noise))
         if self.key.is_sequential:
             assert fresh_noise is not None
-            latents = batch.step_sequentially(index, newest, self._predict, fresh_noise)
+            latents = batch.step_sequentially(slots, newest, self._predict, fresh_noise)
         else:
-            latents = batch.step(index, newest, self._predict)
+            latents = batch.step(slots, newest, self._predict)
         pictures = networks.decode(latents.to(networks.dtype))
-        return pictures, batch.has_failed.index_select(0, index).tolist()
+        return pictures, batch.has_failed.index_select(0, slots)
 
     def _predict(
         self, rows: torch.Tensor, timesteps: torch.Tensor, slots: torch.Tensor
@@ -129,6 +158,7 @@ class StreamGroup:
         )
 
     def _grow(self) -> None:
+        self._drop_graphs()  # they know the addresses of the tables that are outgrown
         old, num_slots = self._tables, self.batch.num_slots
         self._tables = self._make_tables(2 * num_slots)
         self._tables.batch.copy_slots(old.batch)

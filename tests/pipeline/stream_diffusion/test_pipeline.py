@@ -349,3 +349,30 @@ def test_a_model_id_other_than_the_served_one_is_refused(studio: Studio) -> None
     assert studio.params(model_id="test/small").model_id == "test/small"
     with pytest.raises(BadParameters, match=r"model_id: expected small or test/small.*got 'big'"):
         studio.params(model_id="big")
+
+
+@pytest.mark.parametrize("is_tiny_vae", [True, False])
+@pytest.mark.parametrize("wish", [{}, {"use_denoising_batch": False}], ids=str)
+def test_a_frame_as_one_graph_gives_the_very_same_pictures(
+    make_studio: MakeStudio, is_tiny_vae: bool, wish: dict[str, object]
+) -> None:
+    def run(*, uses_graphs: bool) -> list[object]:
+        studio = make_studio(is_tiny_vae=is_tiny_vae, uses_graphs=uses_graphs)
+        streams = [
+            studio.pipeline.prepare(studio.params(prompt=prompt, seed=seed, **wish))
+            for seed, prompt in enumerate(("a", "b"))
+        ]
+        got = feed(studio, (streams[1], scene(0), 0))
+        for number in (1, 2, 3):
+            got += feed(studio, *((stream, scene(number), number) for stream in streams))
+        # Another order of rows, and one stream that has left.
+        got += feed(studio, (streams[1], scene(4), 4), (streams[0], scene(5), 4))
+        studio.pipeline.release(streams[0])
+        return got + feed(studio, (streams[1], scene(6), 5))
+
+    plain, graphed = run(uses_graphs=False), run(uses_graphs=True)
+    for expected, result in zip(plain, graphed, strict=True):
+        assert (result is None) == (expected is None)
+        if isinstance(expected, FrameResult) and isinstance(result, FrameResult):
+            assert result.pts_ticks == expected.pts_ticks
+            assert torch.equal(result.frame, expected.frame)
