@@ -124,7 +124,7 @@ def _add_demo(commands: "_Commands[argparse.ArgumentParser]") -> None:
         help="run a node on loopback and stream a test picture through it",
         description=(
             "Starts a node on loopback with a temporary data directory, streams a test picture "
-            "through it as a gateway does, changes a parameter half-way, and writes what came "
+            "through it as a gateway does, changes the prompt half-way, and writes what came "
             "back. Exits 0 only if frames really came back changed. Where an EVM can be run "
             "(anvil, or the extra lpnode[evm]), the stream is paid for with tickets on a local "
             "chain, and those that won are redeemed and compared with the books."
@@ -134,6 +134,12 @@ def _add_demo(commands: "_Commands[argparse.ArgumentParser]") -> None:
     demo.add_argument("--duration", type=float, default=10.0, help="seconds (%(default)s)")
     demo.add_argument("--size", type=_size, default=(1280, 720), help="WxH of the input (1280x720)")
     demo.add_argument("--fps", type=int, default=30, help="input frame rate (%(default)s)")
+    demo.add_argument(
+        "--model",
+        choices=("lpnode/shapes", "edge-style"),
+        default="lpnode/shapes",
+        help="diffusion with the model that ships, or an effect without a model (%(default)s)",
+    )
     demo.add_argument("--off-chain", action="store_true", help="pay nothing, even if it could")
 
 
@@ -177,6 +183,12 @@ def _add_stream(commands: "_Commands[argparse.ArgumentParser]") -> None:
     )
     stream.add_argument("--output", type=Path, help="MPEG-TS file for what comes back")
     stream.add_argument("--model", default="passthrough", help="model to ask for (%(default)s)")
+    stream.add_argument(
+        "--by-time",
+        action="store_true",
+        help="know the test picture's frames by their time, not by the number in the picture: for "
+        "models that leave nothing of it",
+    )
     stream.add_argument("--params", default="", metavar="JSON", help="initial parameters")
     stream.add_argument(
         "--update",

@@ -16,22 +16,14 @@ import uvloop
 from rich.console import Console
 
 from lpnode.command.demo_frames import DemoFrames, copy_to_mp4
+from lpnode.command.demo_models import DEMO_MODELS
 from lpnode.command.demo_payment import DemoPayment, Settlement, demo_payment
 from lpnode.command.node_process import NodeProcess
-from lpnode.command.stream import mark_reader, run_shown, stopped_by_signals
+from lpnode.command.stream import frame_number, run_shown, stopped_by_signals
 from lpnode.command.stream_report import StreamReport, report_of
 from lpnode.errors import ConfigError, NoEvm
 from lpnode.gateway.live_stream import LiveStream, StreamPlan, Update
 from lpnode.gateway.picture_input import PictureInput
-
-MODEL = "edge-style"
-BEFORE = {"levels": 5, "max_framerate": 60}
-AFTER = {
-    "levels": 3,
-    "tint": [1.0, 0.72, 0.35],
-    "ink": [0.35, 0.0, 0.3],
-    "max_framerate": 60,
-}
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -94,23 +86,24 @@ async def _demo(
     payment: DemoPayment | None,
 ) -> int:
     size: tuple[int, int] = arguments.size
+    model = DEMO_MODELS[arguments.model]
     frames = DemoFrames(size, arguments.fps, arguments.duration)
     half_way_s = arguments.duration / 2
     with console.status("starting a node on loopback") as status:
-        words = () if payment is None else payment.node_words()
+        words = model.node_words() + (() if payment is None else payment.node_words())
         async with (
             NodeProcess(data_dir, folder / "node.log", words) as node,
             AsyncExitStack() as opened,
         ):
             plan = StreamPlan(
                 uri=node.service_uri,
-                model_id=MODEL,
-                params=BEFORE,
-                updates=[Update(half_way_s, AFTER)],
+                model_id=model.model_id,
+                params=dict(model.before),
+                updates=[Update(half_way_s, dict(model.after))],
             )
             console.print(
                 f"node at {node.service_uri}, ready after {node.ready_s:.1f} s; "
-                f"streaming {size[0]}x{size[1]} at {arguments.fps} fps through {MODEL}, "
+                f"streaming {size[0]}x{size[1]} at {arguments.fps} fps through {model.model_id}, "
                 f"{'for free' if payment is None else payment.how}",
                 highlight=False,
             )
@@ -118,7 +111,8 @@ async def _demo(
                 stream = LiveStream(
                     plan,
                     PictureInput(size, arguments.fps, duration_s=arguments.duration),
-                    read_key=mark_reader(size),
+                    # Diffusion leaves nothing of the number that is drawn into each frame.
+                    read_key=frame_number(arguments.fps),
                     file=file,
                     on_frame=frames.take,
                     payer=(
@@ -137,10 +131,11 @@ async def _demo(
     copy_to_mp4(folder / "output.ts", folder / "output.mp4")
     frames.write_picture(folder / "frames.png")
     console.print(report.tables())
-    return _judge(report, frames, settlement, folder, console)
+    return _judge(model.model_id, report, frames, settlement, folder, console)
 
 
 def _judge(
+    model_id: str,
     report: StreamReport,
     frames: DemoFrames,
     settlement: Settlement | None,
@@ -150,7 +145,10 @@ def _judge(
     verdict = frames.verdict()
     claims = [
         (f"frames came back ({report.returned} of {report.sent})", report.is_good),
-        (f"changed by {MODEL} (mean difference {verdict.change:.1f} of 255)", verdict.is_changed),
+        (
+            f"changed by {model_id} (mean difference {verdict.change:.1f} of 255)",
+            verdict.is_changed,
+        ),
         (f"and again by the update ({verdict.shift:.1f} of 255)", verdict.is_updated),
     ]
     if settlement is not None:

@@ -17,6 +17,8 @@ _CHANGED = 8.0
 """Mean difference of RGB levels that makes another picture; coding alone makes 1 to 2."""
 _SHIFTED = 8.0
 _LABEL_HEIGHT = 22
+_SHOWN_SIDE = 512
+"""Pixels up to which small pictures are enlarged on the sheet."""
 
 Rgb = NDArray[np.float32]
 
@@ -85,6 +87,8 @@ class DemoFrames:
         if not pairs:
             return
         height, width, _ = pairs[0][2].shape
+        zoom = max(1, _SHOWN_SIDE // max(height, width))
+        height, width = height * zoom, width * zoom
         sheet = Image.new("RGB", (width * len(pairs), 2 * height + _LABEL_HEIGHT), "white")
         draw = ImageDraw.Draw(sheet)
         font = ImageFont.load_default(14)
@@ -94,6 +98,7 @@ class DemoFrames:
             draw.text((left + 6, 3), f"frame {number}, {phase}", fill="black", font=font)
             for row, pixels in enumerate((sent, returned)):
                 picture = Image.fromarray(pixels.astype(np.uint8))
+                picture = picture.resize((width, height), Image.Resampling.NEAREST)
                 sheet.paste(picture, (left, _LABEL_HEIGHT + row * height))
         sheet.save(path)
 

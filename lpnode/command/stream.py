@@ -28,7 +28,7 @@ from lpnode.gateway.live_stream import LiveStream, StreamPlan, Update
 from lpnode.gateway.media_input import MediaInput
 from lpnode.gateway.output_reader import ReadKey
 from lpnode.gateway.picture_input import PictureInput
-from lpnode.media.frame import Frame
+from lpnode.media.frame import TICKS_PER_SECOND, Frame
 from lpnode.media.test_source import read_mark
 
 _PROGRESS_S = 0.5
@@ -149,7 +149,7 @@ def _media(arguments: argparse.Namespace) -> tuple[MediaInput, ReadKey, str]:
     duration_s = 10.0 if arguments.duration is None else arguments.duration
     picture = PictureInput(size, arguments.fps, duration_s=duration_s)
     how = f"the test picture, {size[0]}x{size[1]} at {arguments.fps} fps,"
-    return picture, mark_reader(size), how
+    return picture, frame_number(arguments.fps) if arguments.by_time else mark_reader(size), how
 
 
 def presentation_time(frame: Frame) -> int:
@@ -160,6 +160,11 @@ def presentation_time(frame: Frame) -> int:
 def mark_reader(source_size: tuple[int, int]) -> ReadKey:
     """Knows a frame by the number drawn into it."""
     return lambda frame: read_mark(frame.picture, source_size)
+
+
+def frame_number(fps: int) -> ReadKey:
+    """Knows a frame of the test picture by its time, whatever has become of the picture."""
+    return lambda frame: round(frame.pts_ticks * fps / TICKS_PER_SECOND)
 
 
 def _parameters(text: str, name: str) -> dict[str, Any]:

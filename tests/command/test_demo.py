@@ -30,19 +30,22 @@ async def demo(folder: Path, *words: str) -> str:
 
 
 @pytest.mark.slow
-async def test_the_demo_shows_frames_that_came_back_changed(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("model", "side"), [("lpnode/shapes", 128), ("edge-style", 512)])
+async def test_the_demo_shows_frames_that_came_back_changed(
+    tmp_path: Path, model: str, side: int
+) -> None:
     folder = tmp_path / "shown"
-    said = await demo(folder, "--off-chain")
+    said = await demo(folder, "--off-chain", "--model", model)
     assert said.count("yes ") == 3
     assert "for free" in said
     assert "glass to glass" in said
     for name in ("output.ts", "output.mp4"):
         with av.open(str(folder / name)) as container:
             (video,) = container.streams.video
-            assert (video.codec_context.name, video.width, video.height) == ("h264", 512, 512)
+            assert (video.codec_context.name, video.width, video.height) == ("h264", side, side)
             assert sum(1 for _ in container.decode(video)) > 30
     with Image.open(folder / "frames.png") as sheet:
-        assert sheet.size[1] == 2 * 512 + 22
+        assert sheet.size[1] == 2 * 512 + 22  # small pictures are shown larger
     assert "session closed" in (folder / "node.log").read_text()
 
 
@@ -52,7 +55,7 @@ async def test_where_an_evm_runs_the_demo_is_paid_and_redeems_what_won(
 ) -> None:
     program = Path(evm_of_this_run().command[0])
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
-    said = await demo(tmp_path / "shown")
+    said = await demo(tmp_path / "shown", "--model", "edge-style")
     assert "paid on a local chain" in said
     assert said.count("yes ") == 4
     assert "node and chain agree to the wei" in said
