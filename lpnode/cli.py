@@ -38,8 +38,8 @@ def _run(words: list[str]) -> int:
         return version.run(is_json="--json" in words)
     if words and words[0] in {"serve", "doctor"}:
         return _run_with_settings(words[0], words[1:])
-    if words and words[0] in {"earnings", "tickets", "wallet"}:
-        return _run_on_the_ledger(words[0], words[1:])
+    if words and words[0] in {"earnings", "tickets", "wallet", "model"}:
+        return _run_with_own_arguments(words[0], words[1:])
     if words and words[0].startswith("-") and words[0] not in {"-h", "--help", "-help"}:
         # go-livepeer has no subcommands: `lpnode -orchestrator …` is `lpnode serve …`.
         return _run_with_settings("serve", words)
@@ -65,8 +65,8 @@ def _run_with_settings(command: str, words: list[str]) -> int:
     return doctor.run([word for word in words if word != "--json"], os.environ, is_json=is_json)
 
 
-def _run_on_the_ledger(command: str, words: list[str]) -> int:
-    # Each knows its own arguments, beside those of serve that say which node's ledger it is.
+def _run_with_own_arguments(command: str, words: list[str]) -> int:
+    # Each knows its own arguments, beside those of serve that say which node's state it is.
     words = ["--help" if word == "-help" else word for word in words]
     if command == "earnings":
         from lpnode.command import earnings
@@ -76,6 +76,10 @@ def _run_on_the_ledger(command: str, words: list[str]) -> int:
         from lpnode.command import wallet
 
         return wallet.run(words, os.environ)
+    if command == "model":
+        from lpnode.command import model
+
+        return model.run(words, os.environ)
     from lpnode.command import tickets
 
     return tickets.run(words, os.environ)
@@ -111,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("earnings", help="what was earned, by model, gateway or day")
     commands.add_parser("tickets", help="tickets that won: list, show, try again")
     commands.add_parser("wallet", help="the account, and what keeps it from earning")
+    commands.add_parser("model", help="the diffusion models on this machine: list, check, add")
     commands.add_parser("doctor", help="what is missing on this machine, and how to fix it")
     return parser
 

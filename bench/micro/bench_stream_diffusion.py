@@ -1,7 +1,7 @@
-"""What does a frame of the model that ships cost on the processor, and what do streams save together?
+"""What does a frame of the shipped model cost on the processor, and what do streams save together?
 
-A frame against the loop that StreamDiffusion's own code is in short: the same modules of diffusers,
-called one after the other, with equal pictures. Several streams in one UNet call against the same
+A frame against the loop that StreamDiffusion is in short: the same modules of diffusers, called one
+after the other, with equal pictures. Several streams in one UNet call against the same
 streams one after the other. Two steps a frame, 128x128, float32, every core.
 """
 
