@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
+from lpnode.media.frame_similarity import FrameSimilarity
+
 LEAST_NORM = 1e-6
 
 
@@ -28,6 +30,7 @@ class SimilarityFilter:
         self.config = config
         self._generator = torch.Generator().manual_seed(seed)
         self._processed: torch.Tensor | None = None
+        self._on_device: FrameSimilarity | None = None
         self._num_skipped = 0
 
     def forget(self) -> None:
@@ -43,7 +46,7 @@ class SimilarityFilter:
         if last is None or last.shape != frame.shape:
             self._processed = frame.clone()  # the input buffer is overwritten by the next frame
             return False
-        chance = skip_probability(cosine(last, frame), self.config.threshold)
+        chance = skip_probability(self._cosine(last, frame), self.config.threshold)
         draw = float(torch.rand((), generator=self._generator))
         if chance >= draw:
             if self._num_skipped <= self.config.max_skip_frame:
@@ -53,13 +56,24 @@ class SimilarityFilter:
         last.copy_(frame)
         return False
 
+    def _cosine(self, first: torch.Tensor, second: torch.Tensor) -> float:
+        if not first.is_cuda:
+            return cosine(first, second)
+        if self._on_device is None:
+            self._on_device = FrameSimilarity(first.device)
+        return cosine_of(*self._on_device.enqueue(first, second).tolist())
+
 
 def cosine(first: torch.Tensor, second: torch.Tensor) -> float:
     """The cosine between two frames, flattened; summed in float32."""
     a, b = first.flatten(), second.flatten()
     if a.dtype not in (torch.float32, torch.float64):
         a, b = a.float(), b.float()
-    product, first_sq, second_sq = torch.stack([a @ b, a @ a, b @ b]).tolist()
+    return cosine_of(*torch.stack([a @ b, a @ a, b @ b]).tolist())
+
+
+def cosine_of(product: float, first_sq: float, second_sq: float) -> float:
+    """The cosine from its three sums."""
     return float(product / max((first_sq * second_sq) ** 0.5, LEAST_NORM))
 
 
