@@ -89,7 +89,7 @@ class ModelOpener:
         model = self._load(fused, tiny_vae)
         if use_lcm_lora and (lcm_lora := self._lcm_lora(model, fused)):
             model = self._load([*fused, (lcm_lora, 1.0)], tiny_vae)
-        networks = choose_networks(
+        choice = choose_networks(
             model,
             device=self.device,
             dtype=self.dtype,
@@ -97,7 +97,7 @@ class ModelOpener:
             wanted=self.config.backend,
             folder=self.config.engines_dir,
         )
-        return OpenModel(model, networks)
+        return OpenModel(model, choice.networks)
 
     def _load(self, loras: list[tuple[Path, float]], tiny_vae: Path | None) -> DiffusionModel:
         return load_model(
