@@ -38,7 +38,7 @@ def _run(words: list[str]) -> int:
         return version.run(is_json="--json" in words)
     if words and words[0] in {"serve", "doctor"}:
         return _run_with_settings(words[0], words[1:])
-    if words and words[0] in {"earnings", "tickets", "wallet", "model"}:
+    if words and words[0] in {"earnings", "tickets", "wallet", "model", "run"}:
         return _run_with_own_arguments(words[0], words[1:])
     if words and words[0].startswith("-") and words[0] not in {"-h", "--help", "-help"}:
         # go-livepeer has no subcommands: `lpnode -orchestrator …` is `lpnode serve …`.
@@ -80,6 +80,10 @@ def _run_with_own_arguments(command: str, words: list[str]) -> int:
         from lpnode.command import model
 
         return model.run(words, os.environ)
+    if command == "run":
+        from lpnode.command import run
+
+        return run.run(words, os.environ)
     from lpnode.command import tickets
 
     return tickets.run(words, os.environ)
@@ -112,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_probe(commands)
     _add_stream(commands)
+    commands.add_parser("run", help="make pictures here and now: text-to-image, image-to-image")
     commands.add_parser("earnings", help="what was earned, by model, gateway or day")
     commands.add_parser("tickets", help="tickets that won: list, show, try again")
     commands.add_parser("wallet", help="the account, and what keeps it from earning")

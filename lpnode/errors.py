@@ -23,6 +23,7 @@ LpnodeError
   HostError            a model host failed or vanished; the slot is returned
     DeviceError · OutOfDeviceMemory
     ModelError           a model's files cannot be used; names the file and the tensor
+  JobCancelled         whoever asked for a batch job wants it no more
   StorageFailed        what had to be on disk is not; the request fails, nothing is credited
   ChainError           RPC or contract failure; retried by its owner with back-off
     RpcUnavailable       no endpoint gave an answer in time
@@ -154,6 +155,10 @@ class OutOfDeviceMemory(HostError):
 
 class ModelError(HostError):
     """A model's files cannot be used; the text names the file, and the tensor if there is one."""
+
+
+class JobCancelled(LpnodeError):
+    """A batch job ended early because whoever asked for it wants it no more."""
 
 
 class StorageFailed(LpnodeError):

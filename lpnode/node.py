@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
-import torch
 
 from lpnode import __version__
 from lpnode.admission.admit import Admitter, AdmitterConfig
@@ -39,7 +38,7 @@ from lpnode.payment.payment_metrics import PaymentMetrics
 from lpnode.payment.ticket import TicketHash
 from lpnode.payment.winning import Winner
 from lpnode.pipeline.catalog import Catalog, built_in
-from lpnode.pipeline.open_model import DiffusionConfig
+from lpnode.pipeline.open_model import DiffusionConfig, choose_device
 from lpnode.protocol.capability import LIVE_VIDEO_TO_VIDEO, pipeline_of
 from lpnode.protocol.ethereum import ZERO_ADDRESS, checksum_text
 from lpnode.schedule.capacity import Capacity, ModelKey
@@ -86,7 +85,7 @@ class Node:
         self.channels = Channels(config.trickle)
         self.host = LocalHost(
             LocalHostConfig(
-                device=_device(config),
+                device=choose_device(config.gpu, may_use_gpu=config.may_use_gpu),
                 models={entry.model_id: entry.warm for entry in self._models},
             ),
             catalog,
@@ -340,21 +339,6 @@ def _diffusion(config: NodeConfig) -> DiffusionConfig:
         engines_dir=config.data_dir / "engines",
         backend=config.ai_backend,
     )
-
-
-def _device(config: NodeConfig) -> str:
-    """Where models run, as torch names it. Raises: ConfigError: there is no such GPU."""
-    if not config.may_use_gpu:
-        return "cpu"
-    num_gpus = torch.cuda.device_count()
-    if config.gpu is None:
-        return "cuda:0" if num_gpus else "cpu"
-    if config.gpu >= num_gpus:
-        raise ConfigError(
-            f"-nvidia {config.gpu}: torch sees {num_gpus} GPUs on this machine, counted from 0; "
-            "see lpnode doctor"
-        )
-    return f"cuda:{config.gpu}"
 
 
 def _certificate(config: NodeConfig) -> CertificateFiles:

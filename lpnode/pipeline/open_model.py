@@ -1,14 +1,14 @@
 """A diffusion model brought into memory: which files belong to it, and what runs it."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from lpnode.errors import BadParameters
-from lpnode.model.diffusion_model import DiffusionModel, ModelFamily
+from lpnode.errors import BadParameters, ConfigError
+from lpnode.model.diffusion_model import DiffusionModel, ModelFamily, ModelTraits
 from lpnode.model.load import load_model
 from lpnode.model.place import SHIPPED_MODEL, ModelPlace, folder_name
 from lpnode.model.weights import Progress, no_progress
@@ -41,6 +41,24 @@ class DiffusionConfig:
     backend: str = "auto"
 
 
+def choose_device(gpu: int | None, *, may_use_gpu: bool = True) -> str:
+    """Where models run, as torch names it; None: the first GPU, or the processor without one.
+
+    Raises: ConfigError: there is no such GPU.
+    """
+    if not may_use_gpu:
+        return "cpu"
+    num_gpus = torch.cuda.device_count()
+    if gpu is None:
+        return "cuda:0" if num_gpus else "cpu"
+    if gpu >= num_gpus:
+        raise ConfigError(
+            f"-nvidia {gpu}: torch sees {num_gpus} GPUs on this machine, counted from 0; "
+            "see lpnode doctor"
+        )
+    return f"cuda:{gpu}"
+
+
 @dataclass(frozen=True, slots=True)
 class OpenModel:
     """A model in memory and the networks that run it."""
@@ -70,7 +88,7 @@ class ModelOpener:
 
     def open(
         self,
-        shapes: NetworkShapes,
+        shapes: NetworkShapes | Callable[[ModelTraits], NetworkShapes],
         *,
         loras: Sequence[tuple[str, float]] = (),
         is_for_frames: bool,
@@ -79,6 +97,7 @@ class ModelOpener:
         """Loads the model and prepares networks for ``shapes``.
 
         Args:
+            shapes: or what they are for a model of some traits, such as its native size.
             loras: files below the folder of models, with their strengths.
             is_for_frames: take the small autoencoder where there is one for the model.
             use_lcm_lora: fuse the family's LCM-LoRA where live.md section 7.3 has one.
@@ -93,7 +112,7 @@ class ModelOpener:
             model,
             device=self.device,
             dtype=self.dtype,
-            shapes=shapes,
+            shapes=shapes(model.traits) if callable(shapes) else shapes,
             wanted=self.config.backend,
             folder=self.config.engines_dir,
         )

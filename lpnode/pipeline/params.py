@@ -17,6 +17,39 @@ def parameter(default: T, accepts: Accepts) -> T:
     return field
 
 
+def checked_values(
+    params: type, raw: Mapping[str, Any] | None, *, refuses_unknown: bool
+) -> dict[str, Any]:
+    """The values of a decoded JSON object for a class whose fields ``parameter`` declared.
+
+    Args:
+        params: a dataclass.
+        raw: None stands for an empty object.
+        refuses_unknown: whether a key that is no field is an error; otherwise it is left out.
+    Raises: BadParameters: names the field, what would be accepted and what came.
+    """
+    if raw is None:
+        return {}
+    if not isinstance(raw, Mapping):
+        raise BadParameters(f"params: expected an object, got {shown(raw)}")
+    fields = {field.name: field for field in dataclasses.fields(params)}
+    values: dict[str, Any] = {}
+    for name, value in raw.items():
+        field = fields.get(name)
+        if field is None:
+            if refuses_unknown:
+                raise BadParameters(f"{shown(name)}: unknown parameter; known: {', '.join(fields)}")
+            continue
+        accepts: Accepts = field.metadata["accepts"]
+        try:
+            values[name] = accepts.check(value)
+        except ValueError as error:
+            raise BadParameters(
+                f"{name}: expected {accepts.describe()}, got {shown(value)}"
+            ) from error
+    return values
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseParams:
     """What every pipeline takes; a subclass adds its own fields with ``parameter``.
@@ -41,28 +74,7 @@ class BaseParams:
         Raises: BadParameters: names the field, what would be accepted and what came.
         Source: live.md section 7.1.
         """
-        if raw is None:
-            return cls()
-        if not isinstance(raw, Mapping):
-            raise BadParameters(f"params: expected an object, got {shown(raw)}")
-        fields = {field.name: field for field in dataclasses.fields(cls)}
-        values: dict[str, Any] = {}
-        for name, value in raw.items():
-            field = fields.get(name)
-            if field is None:
-                if cls.refuses_unknown:
-                    raise BadParameters(
-                        f"{shown(name)}: unknown parameter; known: {', '.join(fields)}"
-                    )
-                continue
-            accepts: Accepts = field.metadata["accepts"]
-            try:
-                values[name] = accepts.check(value)
-            except ValueError as error:
-                raise BadParameters(
-                    f"{name}: expected {accepts.describe()}, got {shown(value)}"
-                ) from error
-        return cls(**values)
+        return cls(**checked_values(cls, raw, refuses_unknown=cls.refuses_unknown))
 
     def as_dict(self) -> dict[str, Any]:
         """Every field with its value, fit for JSON."""

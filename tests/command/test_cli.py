@@ -8,7 +8,7 @@ import pytest
 
 from lpnode.cli import main
 
-COMMANDS = ("serve", "demo", "probe", "stream", "earnings", "tickets", "doctor")
+COMMANDS = ("serve", "demo", "probe", "stream", "run", "earnings", "tickets", "doctor")
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,1 @@
+"""Pictures from prompts and pictures, one request at a time."""
