@@ -115,7 +115,7 @@ def trace_network(
         # The tracer reminds us that it follows one branch only. They all ask about sizes, and
         # every kind and size is held against torch in the tests. The exporter that torch prefers
         # took 20 times as long on a small UNet, and cannot leave sizes open there.
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.filterwarnings("ignore", "Constant folding")
         try:
@@ -238,7 +238,7 @@ def write_weights(traced: TracedNetwork, weights: Mapping[str, torch.Tensor], pa
     with open(path, "wb") as file:
         for _, tensor in fitting_weights(traced, weights):
             file.seek(-file.tell() % PAGE_BYTES, io.SEEK_CUR)
-            file.write(memoryview(tensor.numpy().reshape(-1)).cast("B"))
+            file.write(tensor.numpy().reshape(-1).view("u1").data)
 
 
 def fitting_weights(
@@ -302,7 +302,7 @@ class _Encoder(torch.nn.Module):
 
     def forward(self, images: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
         encoded = self.vae.encode(images, return_dict=False)[0]
-        latents = encoded if noise is None else encoded.mean + encoded.std * noise
+        latents: torch.Tensor = encoded if noise is None else encoded.mean + encoded.std * noise
         return latents if self.scale == 1.0 else latents * self.scale
 
 
