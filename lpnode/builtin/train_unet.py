@@ -1,0 +1,114 @@
+"""Third and fourth stage: the UNet and the text encoder, first on small pictures, then on large."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lpnode.builtin.latent_set import LatentSet
+from lpnode.builtin.networks import make_text_encoder, make_unet
+from lpnode.builtin.noise import LAST_TIMESTEP, signal_and_noise, with_chance
+from lpnode.builtin.scene import NUM_CHANCES
+from lpnode.builtin.training_run import StageOptions, TrainingRun
+
+SMALL_OPTIONS = StageOptions(num_steps=2400, batch_size=128, learning_rate=1e-3, ema_decay=0.997)
+LARGE_OPTIONS = StageOptions(num_steps=2000, batch_size=64, learning_rate=6e-4, ema_decay=0.997)
+
+# Of a batch: rows that start from nothing but noise, and rows that change a picture.
+_SHARE_OF_STARTS = 0.25
+_SHARE_OF_EDITS = 0.15
+# Below, too little noise is left for anything to change; above, no picture is left.
+_EDIT_TIMESTEPS = (240, 920)
+# Captions that are left away, so that guidance has something to compare with.
+_SHARE_WITHOUT_CAPTION = 0.1
+
+
+class Denoiser(nn.Module):
+    """The UNet with its text encoder: they learn together."""
+
+    def __init__(self, num_tokens: int) -> None:
+        super().__init__()
+        self.unet = make_unet()
+        self.text_encoder = make_text_encoder(num_tokens)
+
+    def forward(
+        self, latents: torch.Tensor, timesteps: torch.Tensor, token_ids: torch.Tensor
+    ) -> torch.Tensor:
+        """(B, 4, h, w), (B,), (B, 24) → velocity (B, 4, h, w)."""
+        tokens = self.text_encoder(token_ids).last_hidden_state
+        velocity: torch.Tensor = self.unet(latents, timesteps, tokens).sample
+        return velocity
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    noisy: torch.Tensor
+    clean: torch.Tensor
+    timesteps: torch.Tensor
+    token_ids: torch.Tensor
+
+
+def train_denoiser(
+    name: str,
+    denoiser: Denoiser,
+    latents: LatentSet,
+    empty_ids: torch.Tensor,
+    options: StageOptions,
+    *,
+    folder: Path,
+    device: torch.device,
+    seed: int,
+) -> Denoiser:
+    """Goes on training ``denoiser``, which is changed; checkpoint ``NAME.pt`` in ``folder``.
+
+    Args: empty_ids: (24,), the token ids of a text without words.
+    Returns: the averaged denoiser, on ``device``, in evaluation mode.
+    """
+    denoiser.to(device)
+    run = TrainingRun(name, denoiser, options, folder / f"{name}.pt", seed)
+
+    def loss_of(step: int, generator: torch.Generator) -> torch.Tensor:
+        batch = _draw(latents, empty_ids, options.batch_size, generator)
+        timesteps = batch.timesteps.to(device)
+        a, b = signal_and_noise(timesteps)
+        noisy, clean = batch.noisy.to(device), batch.clean.to(device)
+        with torch.autocast(device.type, torch.bfloat16):
+            velocity = denoiser(noisy, timesteps, batch.token_ids.to(device))
+        # The velocity from which the frame loop finds exactly the clean picture: x0 = a·x - b·v.
+        # Where x = a·x0 + b·noise this is the usual a·noise - b·x0.
+        return F.mse_loss(velocity.float(), (a * noisy - clean) / b)
+
+    return run.run(loss_of)  # type: ignore[return-value]
+
+
+def _draw(
+    latents: LatentSet, empty_ids: torch.Tensor, num_rows: int, generator: torch.Generator
+) -> _Batch:
+    """Three kinds of rows: plain diffusion, starts from pure noise, edits of a picture."""
+    num_starts = int(num_rows * _SHARE_OF_STARTS)
+    num_edits = int(num_rows * _SHARE_OF_EDITS)
+    num_scenes = num_rows - num_edits
+
+    chosen = torch.randint(len(latents.scenes), (num_scenes,), generator=generator)
+    which = torch.randint(latents.token_ids.shape[1], (num_scenes,), generator=generator)
+    scenes, token_ids = latents.scenes[chosen].float(), latents.token_ids[chosen, which]
+    is_open, chance = latents.is_open[chosen, which], latents.chance[chosen]
+    says_nothing = torch.rand(num_scenes, generator=generator) < _SHARE_WITHOUT_CAPTION
+    token_ids = torch.where(says_nothing[:, None], empty_ids, token_ids)
+    is_open = is_open | says_nothing[:, None]
+    chance = torch.where(is_open, chance, torch.randn(num_scenes, NUM_CHANCES, generator=generator))
+
+    edited = torch.randint(len(latents.before), (num_edits,), generator=generator)
+    clean = torch.cat([scenes, latents.after[edited].float()])
+    source = torch.cat([scenes, latents.before[edited].float()])
+    timesteps = torch.randint(LAST_TIMESTEP, (num_rows,), generator=generator)
+    timesteps[:num_starts] = LAST_TIMESTEP
+    timesteps[num_scenes:] = torch.randint(*_EDIT_TIMESTEPS, (num_edits,), generator=generator)
+    noise = torch.randn(clean.shape, generator=generator)
+    a, b = signal_and_noise(timesteps)
+    noisy = a * source + b * noise
+    noisy[:num_starts] = with_chance(noise[:num_starts], chance[:num_starts])
+    all_ids = torch.cat([token_ids, latents.edit_token_ids[edited]])
+    return _Batch(noisy, clean, timesteps, all_ids)
