@@ -13,7 +13,7 @@ from PIL import Image
 
 from lpnode.builtin.caption import caption
 from lpnode.builtin.render import PICTURE_SIDE, render
-from lpnode.builtin.scene import BACKGROUND, redrawn, sample_scene, single
+from lpnode.builtin.scene import BACKGROUND, NUM_CHANCES, redrawn, sample_scene, single
 from lpnode.builtin.vocabulary import PALETTE, SHAPES
 from lpnode.media.test_source import MovingPicture
 
@@ -24,7 +24,7 @@ _LIKE_BLUE = ("blue", "purple")
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """(side, side, 3) RGB pictures before and after, and the text that leads from one to the next."""
+    """Pictures before and after, (side, side, 3) RGB, and the text that leads to the second."""
 
     before: NDArray[np.uint8]
     after: NDArray[np.uint8]
@@ -49,7 +49,11 @@ def _test_frame_edit(rng: np.random.Generator, side: int) -> Edit:
     picture = Image.fromarray(frame.to_ndarray(format="rgb24"))
     before = np.asarray(picture.resize((side, side), Image.Resampling.BOX))
 
-    scene = single(str(rng.choice(SHAPES)), str(rng.choice(list(PALETTE))), rng.normal(size=10))
+    scene = single(
+        str(rng.choice(SHAPES)),
+        str(rng.choice(list(PALETTE))),
+        rng.normal(size=NUM_CHANCES).astype(np.float32),
+    )
     angle = 2 * math.pi * number / _NUM_FRAMES_OF_A_ROUND
     item = replace(
         scene.items[0], x=0.5 + 0.37 * math.cos(angle), y=0.5 + 0.37 * math.sin(angle), radius=0.13

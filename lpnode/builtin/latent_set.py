@@ -109,4 +109,5 @@ def _encode(
 ) -> torch.Tensor:
     images = torch.from_numpy(np.stack(pictures)).to(device).permute(0, 3, 1, 2)
     images = (images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
-    return vae.encode(images).latents.half().cpu().contiguous()  # type: ignore[operator]
+    latents: torch.Tensor = vae.encode(images).latents  # type: ignore[operator]
+    return latents.half().cpu().contiguous()

@@ -1,10 +1,6 @@
 """The shipped model's three networks, with random weights, and how they are stored."""
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from diffusers import AutoencoderTiny, UNet2DConditionModel
-    from transformers import CLIPTextModel
+from torch import nn
 
 TEXT_WIDTH = 128
 NUM_TEXT_TOKENS = 24
@@ -12,20 +8,21 @@ LATENT_CHANNELS = 4
 PIXELS_PER_LATENT = 8
 
 
-def make_vae() -> "AutoencoderTiny":
+def make_vae() -> nn.Module:
     """A TAESD with narrower sides: 8 pixels a latent, 4 channels, decoder wider than encoder."""
     from diffusers import AutoencoderTiny
 
-    return AutoencoderTiny(
+    vae: nn.Module = AutoencoderTiny(  # type: ignore[no-untyped-call]
         encoder_block_out_channels=(24,) * 4,
         decoder_block_out_channels=(32,) * 4,
         num_encoder_blocks=(1, 1, 1, 2),
         num_decoder_blocks=(2, 2, 1, 1),
         latent_channels=LATENT_CHANNELS,
     )
+    return vae
 
 
-def make_text_encoder(num_tokens: int) -> "CLIPTextModel":
+def make_text_encoder(num_tokens: int) -> nn.Module:
     """A CLIP text encoder of two layers; the last two tokens start and end a text."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -44,11 +41,11 @@ def make_text_encoder(num_tokens: int) -> "CLIPTextModel":
     return CLIPTextModel(config)
 
 
-def make_unet() -> "UNet2DConditionModel":
+def make_unet() -> nn.Module:
     """Two levels; the text comes in where a cell is 16 pixels wide."""
     from diffusers import UNet2DConditionModel
 
-    return UNet2DConditionModel(
+    unet: nn.Module = UNet2DConditionModel(  # type: ignore[no-untyped-call]
         sample_size=16,
         in_channels=LATENT_CHANNELS,
         out_channels=LATENT_CHANNELS,
@@ -61,3 +58,4 @@ def make_unet() -> "UNet2DConditionModel":
         attention_head_dim=4,
         norm_num_groups=16,
     )
+    return unet

@@ -5,6 +5,7 @@ The node's frame loop is elsewhere; this one is for measuring the model, and sim
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,11 +30,12 @@ class Sampler:
 
         self.device = torch.device(device)
         self.tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-        self.vae = self._ready(AutoencoderTiny.from_pretrained(folder / "vae"))
-        self.unet = self._ready(UNet2DConditionModel.from_pretrained(folder / "unet"))
-        self.text_encoder = self._ready(CLIPTextModel.from_pretrained(folder / "text_encoder"))
+        self.vae = self._ready(AutoencoderTiny, folder / "vae")
+        self.unet = self._ready(UNet2DConditionModel, folder / "unet")
+        self.text_encoder = self._ready(CLIPTextModel, folder / "text_encoder")
 
-    def _ready(self, network: nn.Module) -> nn.Module:
+    def _ready(self, kind: Any, folder: Path) -> nn.Module:
+        network: nn.Module = kind.from_pretrained(folder)
         return network.float().eval().requires_grad_(False).to(self.device)
 
     @torch.inference_mode()

@@ -2,7 +2,6 @@
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,9 +13,6 @@ from lpnode.builtin.networks import make_vae
 from lpnode.builtin.render import render
 from lpnode.builtin.scene import sample_scene
 from lpnode.builtin.training_run import StageOptions, TrainingRun
-
-if TYPE_CHECKING:
-    from diffusers import AutoencoderTiny
 
 _log = logging.getLogger(__name__)
 
@@ -30,13 +26,13 @@ _LATENT_NOISE = 0.05
 
 def train_autoencoder(
     folder: Path, device: torch.device, seed: int, options: StageOptions = OPTIONS
-) -> "AutoencoderTiny":
+) -> nn.Module:
     """Trains on crops of scenes and clutter; checkpoint ``autoencoder.pt`` in ``folder``.
 
     Returns: the averaged autoencoder, on ``device``, in evaluation mode.
     """
     torch.manual_seed(seed)
-    vae = make_vae().to(device, memory_format=torch.channels_last)
+    vae = make_vae().to(device).to(memory_format=torch.channels_last)
     run = TrainingRun("autoencoder", vae, options, folder / "autoencoder.pt", seed)
     if not run.is_done:
         pictures = _pictures(seed)
@@ -57,7 +53,7 @@ def train_autoencoder(
             )
 
         run.run(loss_of)
-    return run.averaged  # type: ignore[return-value]
+    return run.averaged
 
 
 def reconstruction_loss(
@@ -77,7 +73,8 @@ def reconstruction_loss(
     mean = latents.mean((0, 2, 3))
     variance = latents.var((0, 2, 3))
     moments = mean.square().mean() + (variance - 1).square().mean()
-    return pixels + 0.5 * edges + 0.1 * moments
+    loss: torch.Tensor = pixels + 0.5 * edges + 0.1 * moments
+    return loss
 
 
 def _pictures(seed: int) -> torch.Tensor:

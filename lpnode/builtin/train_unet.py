@@ -13,8 +13,8 @@ from lpnode.builtin.noise import LAST_TIMESTEP, signal_and_noise, with_chance
 from lpnode.builtin.scene import NUM_CHANCES
 from lpnode.builtin.training_run import StageOptions, TrainingRun
 
-SMALL_OPTIONS = StageOptions(num_steps=2400, batch_size=128, learning_rate=1e-3, ema_decay=0.997)
-LARGE_OPTIONS = StageOptions(num_steps=2000, batch_size=64, learning_rate=6e-4, ema_decay=0.997)
+SMALL_OPTIONS = StageOptions(num_steps=1500, batch_size=128, learning_rate=1e-3, ema_decay=0.997)
+LARGE_OPTIONS = StageOptions(num_steps=1500, batch_size=64, learning_rate=6e-4, ema_decay=0.997)
 
 # Of a batch: rows that start from nothing but noise, and rows that change a picture.
 _SHARE_OF_STARTS = 0.25

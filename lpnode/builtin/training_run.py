@@ -91,7 +91,7 @@ class TrainingRun:
                 reported = now
                 losses.clear()
             if now - saved > _SECONDS_BETWEEN_CHECKPOINTS or self.is_done:
-                self._save()
+                self.save()
                 saved = now
         return self.averaged
 
@@ -109,10 +109,12 @@ class TrainingRun:
     @torch.no_grad()
     def _average(self, step: int) -> None:
         decay = min(self.options.ema_decay, (1 + step) / (10 + step))
-        mean, now = list(self.averaged.parameters()), list(self.module.parameters())
+        mean: list[torch.Tensor] = list(self.averaged.parameters())
+        now: list[torch.Tensor] = list(self.module.parameters())
         torch._foreach_lerp_(mean, now, 1 - decay)
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Writes the checkpoint; a run made anew with it goes on from here."""
         state = {
             "step": self._step,
             "module": self.module.state_dict(),

@@ -14,7 +14,6 @@ from lpnode.builtin.tokens import write_tokenizer
 from lpnode.builtin.vocabulary import words
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderTiny
     from transformers import CLIPTokenizer
 
     from lpnode.builtin.train_unet import Denoiser
@@ -60,7 +59,7 @@ def make_tokenizer(folder: Path) -> "CLIPTokenizer":
     return tokenizer
 
 
-def save_model(folder: Path, vae: "AutoencoderTiny", denoiser: "Denoiser") -> None:
+def save_model(folder: Path, vae: nn.Module, denoiser: "Denoiser") -> None:
     """Writes networks, tokenizer and scheduler as diffusers and transformers read them."""
     folder.mkdir(parents=True, exist_ok=True)
     networks: dict[str, nn.Module] = {
@@ -92,7 +91,8 @@ def digest(folder: Path) -> str:
 
 
 def _copy_in_half(network: nn.Module) -> nn.Module:
-    return copy.deepcopy(network).to(torch.float16, memory_format=torch.contiguous_format)
+    halved: nn.Module = copy.deepcopy(network).to(torch.float16)
+    return halved.to(memory_format=torch.contiguous_format)
 
 
 def _change_json(path: Path, changes: dict[str, object]) -> None:
