@@ -19,14 +19,17 @@ class Caption:
     is_open: NDArray[np.bool_]
 
 
-def caption(scene: Scene, rng: np.random.Generator) -> Caption:
+def caption(scene: Scene, rng: np.random.Generator, *, is_exact: bool = True) -> Caption:
     """Describes a scene.
 
-    Shape, colour, count, texture, style and a blend are always said; place, size and background
-    often. So what isn't said of a picture is either its plainest form or left to chance.
+    Shape, colour, count, texture, style and a blend are always said, the background often, and
+    the middle and an ordinary size now and then. So what isn't said of a picture is either its
+    plainest form or left to chance.
+
+    Args: is_exact: says any other place or size always, instead of often.
     """
     is_open = np.ones(NUM_CHANCES, np.bool_)
-    text = _subject(scene, rng, is_open)
+    text = _subject(scene, rng, is_open, is_exact)
     if rng.random() < 0.15:
         text = f"{rng.choice(_INTRODUCTIONS)} {text}"
     text += _style(scene, rng)
@@ -34,22 +37,24 @@ def caption(scene: Scene, rng: np.random.Generator) -> Caption:
     return Caption(text, is_open)
 
 
-def _subject(scene: Scene, rng: np.random.Generator, is_open: NDArray[np.bool_]) -> str:
+def _subject(
+    scene: Scene, rng: np.random.Generator, is_open: NDArray[np.bool_], is_exact: bool
+) -> str:
     first = scene.items[0]
     if scene.relation is not None:
         return _relation(scene, rng, is_open)
     if len(scene.items) > 1:
         return f"{COUNTS[len(scene.items)]} {_adjectives(first, None)} {plural(first.shape)}"
-    size = scene.size if rng.random() < 0.75 else None
-    if size is not None:
-        is_open[SIZE] = False
+    size = scene.size if is_exact or rng.random() < 0.75 else None
+    is_open[SIZE] = size is None and not is_exact
+    is_open[PLACE] = not is_exact
     text = f"{_adjectives(first, size)} {first.shape}"
     start = rng.random()
     if start < 0.8:
         text = with_article(text)
     elif start < 0.85:
         text = f"one {text}"
-    says_place = 0.2 if scene.position == "in the middle" else 0.7
+    says_place = 0.2 if scene.position == "in the middle" else 1.0 if is_exact else 0.7
     if scene.position is not None and rng.random() < says_place:
         text = f"{text} {scene.position}"
         is_open[PLACE] = False

@@ -36,7 +36,7 @@ def sample_edit(rng: np.random.Generator, side: int = PICTURE_SIDE) -> Edit:
     if rng.random() < _SHARE_OF_TEST_FRAMES:
         return _test_frame_edit(rng, side)
     scene = sample_scene(rng)
-    words = caption(scene, rng)
+    words = caption(scene, rng, is_exact=False)
     before = redrawn(scene, rng, keeps_background=bool(words.is_open[BACKGROUND].any()))
     return Edit(render(before, side, rng), render(scene, side, rng), words.text)
 
@@ -59,7 +59,7 @@ def _test_frame_edit(rng: np.random.Generator, side: int) -> Edit:
         scene.items[0], x=0.5 + 0.37 * math.cos(angle), y=0.5 + 0.37 * math.sin(angle), radius=0.13
     )
     scene = replace(scene, items=(item,), position=None, size=None)
-    words = caption(scene, rng)
+    words = caption(scene, rng, is_exact=False)
     if words.is_open[BACKGROUND].any():
         # Something has to stand there, and always the same.
         scene = replace(scene, background="blue" if item.colour not in _LIKE_BLUE else "yellow")

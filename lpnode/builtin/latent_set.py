@@ -55,6 +55,7 @@ def latent_set(
     side: int,
     num_scenes: int,
     num_edits: int,
+    has_exact_captions: bool,
     device: torch.device,
     seed: int,
 ) -> LatentSet:
@@ -69,7 +70,9 @@ def latent_set(
         scenes.append(_encode(vae, [render(scene, side, rng) for scene in drawn], device))
         for scene in drawn:
             chance.append(scene.chance)
-            captions = [caption(scene, rng) for _ in range(NUM_CAPTIONS)]
+            captions = [
+                caption(scene, rng, is_exact=has_exact_captions) for _ in range(NUM_CAPTIONS)
+            ]
             texts += [words.text for words in captions]
             is_open.append([words.is_open for words in captions])
     before: list[torch.Tensor] = []

@@ -52,6 +52,8 @@ def main() -> None:
             vae,
             tokenize,
             side=side,
+            # Small pictures teach what words mean; large ones, what is meant where words are few.
+            has_exact_captions=side == _LARGE,
             num_scenes=max(1, int(num_scenes * share)),
             num_edits=max(1, int(num_edits * share)),
             device=device,
@@ -62,9 +64,9 @@ def main() -> None:
     denoiser = Denoiser(len(tokenizer))
     empty_ids = tokenize([""])[0]
     small, large = _shortened(SMALL_OPTIONS, share), _shortened(LARGE_OPTIONS, share)
-    for name, side, counts, options in (
-        ("unet-small", _SMALL, (24_000, 4_000), small),
-        ("unet-large", _LARGE, (16_000, 4_000), large),
+    for name, side, counts, options, timestep_power in (
+        ("unet-small", _SMALL, (24_000, 4_000), small, 1.0),
+        ("unet-large", _LARGE, (14_000, 4_000), large, 0.6),
     ):
         denoiser = train_denoiser(
             name,
@@ -72,6 +74,7 @@ def main() -> None:
             latents(side, *counts),
             empty_ids,
             options,
+            timestep_power=timestep_power,
             folder=work,
             device=device,
             seed=seed,

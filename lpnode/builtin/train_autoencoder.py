@@ -32,7 +32,7 @@ def train_autoencoder(
     Returns: the averaged autoencoder, on ``device``, in evaluation mode.
     """
     torch.manual_seed(seed)
-    vae = make_vae().to(device).to(memory_format=torch.channels_last)
+    vae = make_vae().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     run = TrainingRun("autoencoder", vae, options, folder / "autoencoder.pt", seed)
     if not run.is_done:
         pictures = _pictures(seed)

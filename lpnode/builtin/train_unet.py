@@ -14,7 +14,7 @@ from lpnode.builtin.scene import NUM_CHANCES
 from lpnode.builtin.training_run import StageOptions, TrainingRun
 
 SMALL_OPTIONS = StageOptions(num_steps=1500, batch_size=128, learning_rate=1e-3, ema_decay=0.997)
-LARGE_OPTIONS = StageOptions(num_steps=1500, batch_size=64, learning_rate=6e-4, ema_decay=0.997)
+LARGE_OPTIONS = StageOptions(num_steps=2300, batch_size=64, learning_rate=1e-3, ema_decay=0.997)
 
 # Of a batch: rows that start from nothing but noise, and rows that change a picture.
 _SHARE_OF_STARTS = 0.25
@@ -57,20 +57,24 @@ def train_denoiser(
     empty_ids: torch.Tensor,
     options: StageOptions,
     *,
+    timestep_power: float,
     folder: Path,
     device: torch.device,
     seed: int,
 ) -> Denoiser:
     """Goes on training ``denoiser``, which is changed; checkpoint ``NAME.pt`` in ``folder``.
 
-    Args: empty_ids: (24,), the token ids of a text without words.
+    Args:
+        empty_ids: (24,), the token ids of a text without words.
+        timestep_power: plain diffusion's timesteps are 999·u^power, u uniform in [0, 1]: below 1,
+            noisy ones come more often.
     Returns: the averaged denoiser, on ``device``, in evaluation mode.
     """
     denoiser.to(device)
     run = TrainingRun(name, denoiser, options, folder / f"{name}.pt", seed)
 
     def loss_of(step: int, generator: torch.Generator) -> torch.Tensor:
-        batch = _draw(latents, empty_ids, options.batch_size, generator)
+        batch = _draw(latents, empty_ids, options.batch_size, timestep_power, generator)
         timesteps = batch.timesteps.to(device)
         a, b = signal_and_noise(timesteps)
         noisy, clean = batch.noisy.to(device), batch.clean.to(device)
@@ -84,7 +88,11 @@ def train_denoiser(
 
 
 def _draw(
-    latents: LatentSet, empty_ids: torch.Tensor, num_rows: int, generator: torch.Generator
+    latents: LatentSet,
+    empty_ids: torch.Tensor,
+    num_rows: int,
+    timestep_power: float,
+    generator: torch.Generator,
 ) -> _Batch:
     """Three kinds of rows: plain diffusion, starts from pure noise, edits of a picture."""
     num_starts = int(num_rows * _SHARE_OF_STARTS)
@@ -104,6 +112,8 @@ def _draw(
     clean = torch.cat([scenes, latents.after[edited].float()])
     source = torch.cat([scenes, latents.before[edited].float()])
     timesteps = torch.randint(LAST_TIMESTEP, (num_rows,), generator=generator)
+    shares = (timesteps / LAST_TIMESTEP) ** timestep_power
+    timesteps = (shares * LAST_TIMESTEP).round().long()
     timesteps[:num_starts] = LAST_TIMESTEP
     timesteps[num_scenes:] = torch.randint(*_EDIT_TIMESTEPS, (num_edits,), generator=generator)
     noise = torch.randn(clean.shape, generator=generator)

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import torch
 from torch import nn
 
 from lpnode.builtin.noise import BETA_END, BETA_START, NUM_TIMESTEPS
@@ -91,8 +90,10 @@ def digest(folder: Path) -> str:
 
 
 def _copy_in_half(network: nn.Module) -> nn.Module:
-    halved: nn.Module = copy.deepcopy(network).to(torch.float16)
-    return halved.to(memory_format=torch.contiguous_format)
+    halved = copy.deepcopy(network).half()
+    for parameter in halved.parameters():
+        parameter.data = parameter.data.contiguous()
+    return halved
 
 
 def _change_json(path: Path, changes: dict[str, object]) -> None:
