@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,11 @@ class LatentSet:
     after: torch.Tensor
     edit_token_ids: torch.Tensor
 
+    def with_edits_of(self, other: "LatentSet") -> "LatentSet":
+        """These scenes and the edits of another set of the same size of pictures."""
+        edits = {name: getattr(other, name) for name in ("before", "after", "edit_token_ids")}
+        return replace(self, **edits)
+
 
 def latent_set(
     path: Path,
@@ -55,6 +60,7 @@ def latent_set(
     side: int,
     num_scenes: int,
     num_edits: int,
+    spread: float,
     has_exact_captions: bool,
     device: torch.device,
     seed: int,
@@ -66,7 +72,7 @@ def latent_set(
     scenes: list[torch.Tensor] = []
     chance, texts, is_open = [], [], []
     for begin in range(0, num_scenes, _CHUNK):
-        drawn = [sample_scene(rng) for _ in range(min(_CHUNK, num_scenes - begin))]
+        drawn = [sample_scene(rng, spread) for _ in range(min(_CHUNK, num_scenes - begin))]
         scenes.append(_encode(vae, [render(scene, side, rng) for scene in drawn], device))
         for scene in drawn:
             chance.append(scene.chance)
@@ -88,9 +94,9 @@ def latent_set(
         chance=torch.from_numpy(np.stack(chance)),
         token_ids=tokenize(texts).reshape(num_scenes, NUM_CAPTIONS, -1),
         is_open=torch.from_numpy(np.array(is_open)),
-        before=torch.cat(before),
-        after=torch.cat(after),
-        edit_token_ids=tokenize(edit_texts),
+        before=torch.cat(before) if before else torch.empty(0),
+        after=torch.cat(after) if after else torch.empty(0),
+        edit_token_ids=tokenize(edit_texts) if edit_texts else torch.empty(0),
     )
     _log.info(
         "latents: %d scenes and %d edits of %d pixels, mean %.2f, deviation %.2f",

@@ -69,17 +69,23 @@ PLACE, SIZE, BACKGROUND = slice(0, 2), slice(2, 3), slice(7, 10)
 _X, _Y, _SIZE, _SHIFT_X, _SHIFT_Y, _SCALE, _ROTATION = range(7)
 
 
-def sample_scene(rng: np.random.Generator) -> Scene:
-    """Draws one scene from the distribution that the model is trained on."""
+def sample_scene(rng: np.random.Generator, spread: float = 1.0) -> Scene:
+    """Draws one scene from the distribution that the model is trained on.
+
+    Args: spread: how far from their middle sizes, rotations and places may be for which there is
+        no word, 0 to 1.
+    """
     chance = rng.normal(size=NUM_CHANCES).astype(np.float32)
     shape, colour = str(rng.choice(SHAPES)), str(rng.choice(list(PALETTE)))
     kind = rng.random()
     if kind < 0.76:
-        scene = single(shape, colour, chance)
+        scene = single(shape, colour, chance, spread)
     elif kind < 0.88:
-        scene = _several(shape, colour, int(rng.choice((2, 3, 4), p=(0.5, 0.3, 0.2))), chance)
+        scene = _several(
+            shape, colour, int(rng.choice((2, 3, 4), p=(0.5, 0.3, 0.2))), chance, spread
+        )
     else:
-        scene = _two_different(shape, colour, chance, rng)
+        scene = _two_different(shape, colour, chance, spread, rng)
     variation = rng.random()
     if variation < 0.1:
         texture = str(rng.choice(TEXTURES))
@@ -93,21 +99,21 @@ def sample_scene(rng: np.random.Generator) -> Scene:
     return scene
 
 
-def single(shape: str, colour: str, chance: NDArray[np.float32]) -> Scene:
+def single(shape: str, colour: str, chance: NDArray[np.float32], spread: float = 1.0) -> Scene:
     """One plain item; ``chance``, (10,) of N(0, 1), decides place, size, rotation, background."""
     share = _quantile(chance[_SIZE])
     size = "small" if share < 0.14 else "big" if share > 0.8 else None
     low, high = {None: (0.2, 0.29), "small": (0.13, 0.17), "big": (0.33, 0.4)}[size]
-    radius = low + (high - low) * _quantile(chance[_SCALE])
+    radius = _between(low, high, chance, spread)
     across = _third(chance[_X], ("left", "", "right"))
     down = _third(chance[_Y], ("top", "", "bottom"))
     side = f"{down} {across}".strip()
     position = f"{'at' if down else 'on'} the {side}" if side else "in the middle"
-    reach = 0.03 if size == "big" else 0.045
+    reach = (0.03 if size == "big" else 0.045) * spread
     x, y = (v + d for v, d in zip(POSITIONS[position], _shift(chance, reach), strict=True))
     # A big item stays inside the picture even where the word says a corner.
     x, y = (min(max(v, radius + 0.02), 0.98 - radius) for v in (x, y))
-    item = Item(shape, colour, x, y, radius, _rotation(chance))
+    item = Item(shape, colour, x, y, radius, _rotation(chance) * spread)
     background = _background((item,), chance)
     return Scene((item,), background, chance, position=position, size=size)
 
@@ -132,35 +138,44 @@ def contrast(first: str, second: str) -> float:
     return float(np.sqrt((difference**2).sum()))
 
 
-def _several(shape: str, colour: str, count: int, chance: NDArray[np.float32]) -> Scene:
+def _several(
+    shape: str, colour: str, count: int, chance: NDArray[np.float32], spread: float
+) -> Scene:
     is_row = chance[_X] < 0.5
     slots = {
         2: [(0.27, 0.5), (0.73, 0.5)] if is_row else [(0.5, 0.27), (0.5, 0.73)],
         3: [(0.26, 0.72), (0.5, 0.27), (0.74, 0.72)],
         4: [(0.27, 0.27), (0.73, 0.27), (0.27, 0.73), (0.73, 0.73)],
     }[count]
-    items = _placed([(shape, colour)] * count, slots, chance)
+    items = _placed([(shape, colour)] * count, slots, chance, spread)
     return Scene(items, _background(items, chance), chance)
 
 
 def _two_different(
-    shape: str, colour: str, chance: NDArray[np.float32], rng: np.random.Generator
+    shape: str,
+    colour: str,
+    chance: NDArray[np.float32],
+    spread: float,
+    rng: np.random.Generator,
 ) -> Scene:
     other_colour = str(rng.choice(list(PALETTE)))
     other_shape = str(rng.choice([s for s in SHAPES if s != shape or other_colour != colour]))
     relation = "left" if chance[_X] < 0.25 else "above"
     slots = [(0.27, 0.5), (0.73, 0.5)] if relation == "left" else [(0.5, 0.27), (0.5, 0.73)]
-    items = _placed([(shape, colour), (other_shape, other_colour)], slots, chance)
+    items = _placed([(shape, colour), (other_shape, other_colour)], slots, chance, spread)
     return Scene(items, _background(items, chance), chance, relation=relation)
 
 
 def _placed(
-    what: list[tuple[str, str]], slots: list[tuple[float, float]], chance: NDArray[np.float32]
+    what: list[tuple[str, str]],
+    slots: list[tuple[float, float]],
+    chance: NDArray[np.float32],
+    spread: float,
 ) -> tuple[Item, ...]:
-    radius = 0.14 + 0.06 * _quantile(chance[_SCALE])
-    dx, dy = _shift(chance, 0.03)
+    radius = _between(0.14, 0.2, chance, spread)
+    dx, dy = _shift(chance, 0.03 * spread)
     return tuple(
-        Item(shape, colour, x + dx, y + dy, radius, _rotation(chance))
+        Item(shape, colour, x + dx, y + dy, radius, _rotation(chance) * spread)
         for (shape, colour), (x, y) in zip(what, slots, strict=True)
     )
 
@@ -188,6 +203,11 @@ def _quantile(number: np.float32) -> float:
 def _third(number: np.float32, words: tuple[str, str, str]) -> str:
     share = _quantile(number)
     return words[0] if share < 0.16 else words[2] if share > 0.84 else words[1]
+
+
+def _between(low: float, high: float, chance: NDArray[np.float32], spread: float) -> float:
+    share = 0.5 + spread * (_quantile(chance[_SCALE]) - 0.5)
+    return low + (high - low) * share
 
 
 def _shift(chance: NDArray[np.float32], reach: float) -> tuple[float, float]:

@@ -12,12 +12,11 @@ from lpnode.builtin.latent_set import LatentSet, latent_set
 from lpnode.builtin.networks import NUM_TEXT_TOKENS
 from lpnode.builtin.train_autoencoder import OPTIONS as AUTOENCODER_OPTIONS
 from lpnode.builtin.train_autoencoder import train_autoencoder
-from lpnode.builtin.train_unet import LARGE_OPTIONS, SMALL_OPTIONS, Denoiser, train_denoiser
+from lpnode.builtin.train_unet import STAGES, Denoiser, train_denoiser
 from lpnode.builtin.training_run import StageOptions
 from lpnode.builtin.weights_folder import make_tokenizer, save_model
 
 _log = logging.getLogger(__name__)
-_SMALL, _LARGE = 64, 128
 
 
 def main() -> None:
@@ -46,38 +45,27 @@ def main() -> None:
         ids: torch.Tensor = encoded.input_ids
         return ids
 
-    def latents(side: int, num_scenes: int, num_edits: int) -> LatentSet:
-        return latent_set(
-            work / f"latents{side}.pt",
-            vae,
-            tokenize,
-            side=side,
-            # Small pictures teach what words mean; large ones, what is meant where words are few.
-            has_exact_captions=side == _LARGE,
-            num_scenes=max(1, int(num_scenes * share)),
-            num_edits=max(1, int(num_edits * share)),
-            device=device,
-            seed=seed,
-        )
-
     torch.manual_seed(seed)
     denoiser = Denoiser(len(tokenizer))
     empty_ids = tokenize([""])[0]
-    small, large = _shortened(SMALL_OPTIONS, share), _shortened(LARGE_OPTIONS, share)
-    for name, side, counts, options, timestep_power in (
-        ("unet-small", _SMALL, (24_000, 4_000), small, 1.0),
-        ("unet-large", _LARGE, (14_000, 4_000), large, 0.6),
-    ):
-        denoiser = train_denoiser(
-            name,
-            denoiser,
-            latents(side, *counts),
-            empty_ids,
-            options,
-            timestep_power=timestep_power,
-            folder=work,
+    latents: LatentSet | None = None
+    for full in STAGES:
+        stage = replace(full, options=_shortened(full.options, share))
+        drawn = latent_set(
+            work / f"latents-{stage.name}.pt",
+            vae,
+            tokenize,
+            side=stage.side,
+            num_scenes=max(1, int(stage.num_scenes * share)),
+            num_edits=int(stage.num_edits * share) or bool(stage.num_edits),
+            spread=stage.spread,
+            has_exact_captions=stage.has_exact_captions,
             device=device,
             seed=seed,
+        )
+        latents = drawn if latents is None or stage.num_edits else drawn.with_edits_of(latents)
+        denoiser = train_denoiser(
+            stage, denoiser, latents, empty_ids, folder=work, device=device, seed=seed
         ).requires_grad_(True)
     save_model(arguments.output, vae, denoiser)
     _log.info("wrote %s after %.0f s", arguments.output, time.monotonic() - began)

@@ -26,6 +26,8 @@ class StageOptions:
     ema_decay: float = 0.999
     """Of the running mean of the weights; that mean is what ships."""
     num_warmup_steps: int = 200
+    num_decay_steps: int | None = None
+    """Over which the learning rate falls; as many as there are steps, if not given."""
 
 
 class TrainingRun:
@@ -103,7 +105,7 @@ class TrainingRun:
         options = self.options
         if step < options.num_warmup_steps:
             return options.learning_rate * (step + 1) / options.num_warmup_steps
-        share = step / options.num_steps
+        share = step / (options.num_decay_steps or options.num_steps)
         return options.learning_rate * (0.05 + 0.95 * (1 + math.cos(math.pi * share)) / 2)
 
     @torch.no_grad()

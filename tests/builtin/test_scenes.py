@@ -52,7 +52,7 @@ def test_what_a_caption_says_is_not_open() -> None:
     rng = np.random.default_rng(2)
     for _ in range(300):
         scene = sample_scene(rng)
-        words_said = caption(scene, rng)
+        words_said = caption(scene, rng, is_exact=False)
         is_said = "background" in words_said.text or " on " in words_said.text.replace(
             " on the", ""
         )
@@ -126,3 +126,23 @@ def test_other_pictures_have_the_size_asked_for() -> None:
     shapes = {picture.shape for pair in pairs for picture in (pair.before, pair.after)}
     shapes |= {clutter(rng, 64).shape for _ in range(8)}
     assert shapes == {(64, 64, 3)}
+
+
+def test_an_exact_caption_says_every_place_but_the_middle() -> None:
+    rng = np.random.default_rng(9)
+    for _ in range(300):
+        scene = sample_scene(rng)
+        words_said = caption(scene, rng)
+        if len(scene.items) == 1:
+            assert scene.position == "in the middle" or str(scene.position) in words_said.text
+            assert (scene.size or "") in words_said.text
+            assert not words_said.is_open[PLACE].any()
+
+
+def test_a_narrow_spread_keeps_things_near_the_middle_of_their_range() -> None:
+    def radii(spread: float) -> list[float]:
+        rng = np.random.default_rng(10)
+        scenes = [sample_scene(rng, spread) for _ in range(200)]
+        return [s.items[0].radius for s in scenes if len(s.items) == 1 and s.size is None]
+
+    assert np.ptp(radii(0.3)) < 0.35 * np.ptp(radii(1.0))
