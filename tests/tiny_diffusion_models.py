@@ -1,0 +1,120 @@
+"""Models with random weights and the structure of real ones, a few ten thousand weights each."""
+
+from typing import Any
+
+import torch
+
+from lpnode.model.diffusion_model import (
+    DiffusionModel,
+    Embedding,
+    ModelFamily,
+    ModelTraits,
+    Prediction,
+)
+
+NUM_TOKENS = 7
+STRUCTURES = ("sd15", "sd21", "sdxl", "sd15-kl", "sdxl-kl")
+"""Families, with TAESD's kind of VAE or with a KL one."""
+
+
+class NoTexts:
+    """These tests condition on random numbers."""
+
+    def encode(self, texts: object) -> Embedding:
+        raise NotImplementedError
+
+    def unload(self) -> None:
+        """Nothing is held."""
+
+
+def tiny_model(structure: str = "sd15", *, seed: int = 0) -> DiffusionModel:
+    """A model of one of ``STRUCTURES``, float32; another seed gives other weights."""
+    family, _, vae_kind = structure.partition("-")
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        unet, traits = _unet(family)
+        vae = _kl_vae(family) if vae_kind == "kl" else _tiny_vae()
+        for network in (unet, vae):
+            # Biases and norms begin as zeros and ones, which would hide a mix-up of tensors.
+            for parameter in network.parameters():
+                if parameter.dim() == 1:
+                    parameter.data.add_(0.1 * torch.randn_like(parameter))
+    is_kl = vae_kind == "kl"
+    scale = 1.0 if not is_kl else 0.13025 if family == "sdxl" else 0.18215
+    return DiffusionModel(
+        name=f"tiny-{structure}",
+        traits=ModelTraits(
+            family=ModelFamily(family),
+            is_tiny_vae=not is_kl,
+            latent_scale=scale,
+            num_text_tokens=NUM_TOKENS,
+            native_size=64,
+            **traits,
+        ),
+        unet=unet.eval().requires_grad_(False),
+        vae=vae.eval().requires_grad_(False),
+        prompt_encoder=NoTexts(),
+        weights_sha256={"unet": f"{seed:064x}", "vae": f"{seed:064x}"},
+        scheduler_config={},
+    )
+
+
+def _unet(family: str) -> tuple[torch.nn.Module, dict[str, Any]]:
+    from diffusers import UNet2DConditionModel
+
+    common: dict[str, Any] = {
+        "sample_size": 8,
+        "block_out_channels": (8, 16),
+        "layers_per_block": 1,
+        "norm_num_groups": 4,
+    }
+    if family == "sdxl":
+        time_width, pooled_width = 4, 12
+        unet = UNet2DConditionModel(
+            **common,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            attention_head_dim=(1, 2),
+            transformer_layers_per_block=(1, 2),
+            cross_attention_dim=20,
+            use_linear_projection=True,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=time_width,
+            projection_class_embeddings_input_dim=pooled_width + 6 * time_width,
+        )
+        return unet, {"text_width": 20, "pooled_width": pooled_width}
+    unet = UNet2DConditionModel(
+        **common,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        attention_head_dim=8 if family == "sd15" else (1, 2),
+        cross_attention_dim=12,
+        use_linear_projection=family == "sd21",
+    )
+    prediction = Prediction.V if family == "sd21" else Prediction.EPSILON
+    return unet, {"text_width": 12, "prediction": prediction}
+
+
+def _tiny_vae() -> torch.nn.Module:
+    from diffusers import AutoencoderTiny
+
+    return AutoencoderTiny(
+        encoder_block_out_channels=(8,) * 4,
+        decoder_block_out_channels=(8,) * 4,
+        num_encoder_blocks=(1, 1, 1, 1),
+        num_decoder_blocks=(1, 1, 1, 1),
+    )
+
+
+def _kl_vae(family: str) -> torch.nn.Module:
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(
+        block_out_channels=(4, 4, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=1,
+        norm_num_groups=2,
+        latent_channels=4,
+        scaling_factor=0.13025 if family == "sdxl" else 0.18215,
+    )
