@@ -1,6 +1,7 @@
 """Models with random weights and the structure of real ones, a few ten thousand weights each."""
 
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -11,6 +12,9 @@ from lpnode.model.diffusion_model import (
     ModelTraits,
     Prediction,
 )
+
+if TYPE_CHECKING:
+    from lpnode.pipeline.backend.onnx_networks import GraphCache
 
 NUM_TOKENS = 7
 STRUCTURES = ("sd15", "sd21", "sdxl", "sd15-kl", "sdxl-kl")
@@ -57,6 +61,14 @@ def tiny_model(structure: str = "sd15", *, seed: int = 0) -> DiffusionModel:
         weights_sha256={"unet": f"{seed:064x}", "vae": f"{seed:064x}"},
         scheduler_config={},
     )
+
+
+@cache
+def graphs_of(structure: str) -> "GraphCache":
+    """Its graphs for the whole run: tracing a UNet takes longer than most tests of one."""
+    from lpnode.pipeline.backend.onnx_networks import GraphCache
+
+    return GraphCache()
 
 
 def _unet(family: str) -> tuple[torch.nn.Module, dict[str, Any]]:

@@ -1,12 +1,66 @@
-"""Which backend runs a model's networks."""
+"""Which backend runs a model's networks: on a processor, the fastest that agrees with torch."""
 
+import logging
+import math
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from lpnode.errors import ConfigError, HostError, NotBuilt
 from lpnode.model.diffusion_model import DiffusionModel
+from lpnode.pipeline.backend.agreement import Agreement, SampleFrame, agreement
 from lpnode.pipeline.backend.networks import Networks, NetworkShapes
+from lpnode.pipeline.backend.onnx_networks import GraphCache
+from lpnode.pipeline.backend.onnxruntime_networks import OnnxRuntimeNetworks
+from lpnode.pipeline.backend.openvino_networks import OpenVinoNetworks
 from lpnode.pipeline.backend.torch_networks import TorchNetworks
+
+logger = logging.getLogger(__name__)
+
+BACKENDS = ("auto", "torch", "compiled", "onnxruntime", "openvino", "tensorrt")
+ALIASES = {"none": "torch", "xformers": "torch"}
+"""Names that StreamDiffusion has for what torch does by itself."""
+
+MEASURED_ROWS = 2
+"""Rows of the measured frame, one stream's at two timesteps, where networks may get as many."""
+MEASURED_SECONDS = 0.3
+"""For how long a backend is run again and again; a large model is run ``MIN_RUNS`` times."""
+MIN_RUNS, MAX_RUNS = 2, 30
+
+_Make = Callable[[int], Networks]
+"""Threads that work on one call → a backend."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendFigures:
+    """What became of one backend.
+
+    Attributes:
+        num_threads: that worked on one call.
+        frame_s: median seconds of encode + predict + decode for one picture; None when it was
+            not measured.
+        agreement: with torch in float32, None when it was not compared.
+        problem: why it cannot be had, or ``""``.
+    """
+
+    name: str
+    num_threads: int
+    frame_s: float | None = None
+    agreement: Agreement | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Networks, loaded and prepared, and the figures that they were chosen by (none: no choice)."""
+
+    networks: Networks
+    figures: tuple[BackendFigures, ...] = ()
 
 
 def choose_networks(
@@ -17,9 +71,159 @@ def choose_networks(
     shapes: NetworkShapes,
     wanted: str = "auto",
     folder: Path,
-) -> Networks:
-    """Loads and prepares networks for a device. Raises: HostError, OutOfDeviceMemory."""
-    networks = TorchNetworks(device, dtype)
+) -> Choice:
+    """Loads and prepares networks for a device.
+
+    On a processor the backends are timed on the model itself, on all cores and on one, and must
+    agree with torch. A backend that cannot be had is replaced by the best of the others.
+
+    Args:
+        wanted: one of ``BACKENDS`` or ``ALIASES``.
+        folder: where backends may write networks.
+    Raises: ConfigError: no such backend. HostError, OutOfDeviceMemory: torch cannot run the model.
+    """
+    name = ALIASES.get(wanted, wanted)
+    if name not in BACKENDS:
+        known = ", ".join((*BACKENDS, *ALIASES))
+        raise ConfigError(f"no such diffusion backend: {wanted!r}; choose one of {known}")
+    on_processor = torch.device(device).type == "cpu"
+    if name == "torch" or (name == "auto" and not (on_processor and dtype == torch.float32)):
+        return Choice(_ready(TorchNetworks(device, dtype), model, shapes))
+    if problem := _misplaced(name, on_processor, dtype):
+        logger.warning("%s: %s; the next backend is taken", model.name, problem)
+        return choose_networks(
+            model, device=device, dtype=dtype, shapes=shapes, wanted="auto", folder=folder
+        )
+    graphs = GraphCache()
+    makers: dict[str, _Make] = {
+        "openvino": lambda threads: OpenVinoNetworks(folder, num_threads=threads, graphs=graphs),
+        "onnxruntime": lambda threads: OnnxRuntimeNetworks(num_threads=threads, graphs=graphs),
+    }
+    return _fastest(model, shapes, makers, name)
+
+
+def _misplaced(name: str, on_processor: bool, dtype: torch.dtype) -> str:
+    """Why a backend cannot be had on a device, and what to do; ``""`` when it can."""
+    if name in ("compiled", "tensorrt"):
+        if on_processor:
+            return f"the backend {name} runs on a CUDA device; give the model one, or choose auto"
+        return f"the backend {name} is not part of this build; choose auto or torch"
+    if not on_processor:
+        return f"the backend {name} runs on the processor here; choose auto, or the device cpu"
+    if name != "auto" and dtype != torch.float32:
+        return f"the backend {name} is for frames in float32, which were asked for in {dtype}"
+    return ""
+
+
+def _fastest(
+    model: DiffusionModel,
+    shapes: NetworkShapes,
+    makers: Mapping[str, _Make],
+    wanted: str,
+) -> Choice:
+    """Times backends, and torch beside them; ``wanted`` wins if it runs and agrees at all."""
+    rows = min(MEASURED_ROWS, shapes.max_rows)
+    frame = SampleFrame(model, shapes, rows)
+    torch_networks = _ready(TorchNetworks(), model, shapes)
+    expected = tuple(output.clone() for output in frame.run(torch_networks))
+    torch_figures = BackendFigures(
+        name="torch",
+        num_threads=torch.get_num_threads(),
+        frame_s=_median_s(torch_networks, frame),
+        agreement=agreement(expected, expected),
+    )
+    trial = _Trial(model, shapes, frame, expected)
+    best: tuple[Networks, BackendFigures] | None = None
+    if wanted == "auto":
+        best = torch_networks, torch_figures
+    figures = [torch_figures]
+    for name in makers if wanted == "auto" else [wanted]:
+        for num_threads in _thread_counts():
+            networks, measured = trial.run(name, makers[name], num_threads)
+            figures.append(measured)
+            if networks is None:
+                break
+            if best is None or _seconds(measured) < _seconds(best[1]):
+                best, networks = (networks, measured), best[0] if best else None
+            if networks is not None:
+                networks.unload()
+    if best is None:
+        problem = figures[-1].problem
+        logger.warning("%s: no %s: %s; the next is taken", model.name, wanted, problem)
+        others = {name: make for name, make in makers.items() if name != wanted}
+        return _fastest(model, shapes, others, "auto")
+    logger.info(
+        "%s at %dx%d, one picture and %d rows, runs on %s",
+        model.name,
+        shapes.width,
+        shapes.height,
+        rows,
+        "; not on ".join(_in_words(one) for one in sorted(figures, key=lambda f: f is not best[1])),
+    )
+    return Choice(best[0], tuple(figures))
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """One frame, and what torch makes of it."""
+
+    model: DiffusionModel
+    shapes: NetworkShapes
+    frame: SampleFrame
+    expected: Sequence[torch.Tensor]
+
+    def run(
+        self, name: str, make: _Make, num_threads: int
+    ) -> tuple[Networks | None, BackendFigures]:
+        """A backend that runs the model as torch does, or None and why not."""
+        agrees = None
+        try:
+            networks = _ready(make(num_threads), self.model, self.shapes)
+            agrees = agreement(self.frame.run(networks), self.expected)
+            if agrees.is_good:
+                frame_s = _median_s(networks, self.frame)
+                return networks, BackendFigures(
+                    name=name, num_threads=num_threads, frame_s=frame_s, agreement=agrees
+                )
+            networks.unload()
+            problem = f"differs from torch by {agrees.max_error:.1e} ({agrees.psnr_db:.0f} dB)"
+        except (HostError, NotBuilt) as error:
+            problem = str(error)
+        return None, BackendFigures(
+            name=name, num_threads=num_threads, agreement=agrees, problem=problem
+        )
+
+
+def _ready(networks: Networks, model: DiffusionModel, shapes: NetworkShapes) -> Networks:
     networks.load(model)
     networks.prepare(shapes)
     return networks
+
+
+def _thread_counts() -> tuple[int, ...]:
+    cores = len(os.sched_getaffinity(0))
+    return (cores, 1) if cores > 1 else (1,)
+
+
+def _median_s(networks: Networks, frame: SampleFrame) -> float:
+    """Seconds of one frame; it has run once before, and what is only done then is not counted."""
+    times: list[float] = []
+    while len(times) < MIN_RUNS or (sum(times) < MEASURED_SECONDS and len(times) < MAX_RUNS):
+        start = time.perf_counter()
+        frame.run(networks)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def _seconds(figures: BackendFigures) -> float:
+    return math.inf if figures.frame_s is None else figures.frame_s
+
+
+def _in_words(figures: BackendFigures) -> str:
+    if figures.problem:
+        return f"{figures.name}: {figures.problem}"
+    text = f"{figures.name} with {figures.num_threads} threads: {1e3 * _seconds(figures):.2f} ms"
+    agrees = figures.agreement
+    if agrees is None or agrees.max_error == 0.0:
+        return text
+    return f"{text}, {agrees.max_error:.0e} and {agrees.psnr_db:.0f} dB from torch"

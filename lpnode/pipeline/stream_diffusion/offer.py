@@ -129,7 +129,7 @@ class _Opener:
         if choice.use_lcm_lora and (lcm_lora := self._lcm_lora(model, choice)):
             model = self._load([*loras, (lcm_lora, 1.0)])
         defaults = self.variant.params.parse(None, self.variant.defaults)
-        networks = choose_networks(
+        chosen = choose_networks(
             model,
             device=self.device,
             dtype=self.dtype,
@@ -142,7 +142,7 @@ class _Opener:
             wanted=self.config.backend,
             folder=self.config.engines_dir,
         )
-        return OpenModel(model, networks)
+        return OpenModel(model, chosen.networks)
 
     def _load(self, loras: list[tuple[Path, float]]) -> DiffusionModel:
         return load_model(

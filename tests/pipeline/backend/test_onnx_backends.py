@@ -2,18 +2,17 @@
 
 import sys
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
-from tiny_diffusion_models import tiny_model
+from tiny_diffusion_models import graphs_of, tiny_model
 
 from lpnode.errors import HostError, NotBuilt
 from lpnode.model.diffusion_model import DiffusionModel
 from lpnode.pipeline.backend.networks import Conditioning, Networks, NetworkShapes
 from lpnode.pipeline.backend.onnx_export import NetworkKind, example_inputs
-from lpnode.pipeline.backend.onnx_networks import MAX_SIZES, GraphCache
+from lpnode.pipeline.backend.onnx_networks import MAX_SIZES
 from lpnode.pipeline.backend.onnxruntime_networks import OnnxRuntimeNetworks
 from lpnode.pipeline.backend.openvino_networks import OpenVinoNetworks
 
@@ -24,12 +23,6 @@ SHAPES = NetworkShapes(width=64, height=64, max_images=3, max_rows=3)
 SIZE, OTHER_SIZE = (64, 64), (48, 32)
 
 Make = Callable[..., Networks]
-
-
-@cache
-def graphs_of(structure: str) -> GraphCache:
-    """Tracing a UNet takes longer than all else here."""
-    return GraphCache()
 
 
 @pytest.fixture(params=["onnxruntime", "openvino"])
