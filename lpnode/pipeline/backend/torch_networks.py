@@ -28,7 +28,10 @@ class TorchNetworks:
     def load(self, model: DiffusionModel) -> None:
         """See ``Networks.load``; the model's own modules are moved, not copied."""
         for network in (model.unet, model.vae):
-            network.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            # Not diffusers' own, which warns of modules to be kept in float32 where there are none.
+            torch.nn.Module.to(  # type: ignore[call-overload]
+                network, self.device, self.dtype, memory_format=torch.channels_last
+            )
             network.eval().requires_grad_(False)
         self._model = model
 
