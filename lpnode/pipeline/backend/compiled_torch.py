@@ -64,26 +64,29 @@ class CompiledTorchNetworks(TorchNetworks):
         """See ``Networks.prepare``; compiles each network for some ten counts, minutes in all."""
         traits = self._loaded().traits
         counts = _Counts(_counts(shapes.max_images), _counts(shapes.max_rows))
-        place = {"device": self.device, "dtype": self.dtype}
         side = traits.pixels_per_latent
         latent = (traits.latent_channels, shapes.height // side, shapes.width // side)
         size = (shapes.height, shapes.width)
         self._prepared[size] = counts
+
+        def zeros(*shape: int) -> torch.Tensor:
+            return torch.zeros(shape, device=self.device, dtype=self.dtype)
+
         try:
             with torch._dynamo.config.patch(
                 recompile_limit=_MAX_VARIANTS, accumulated_recompile_limit=_MAX_VARIANTS
             ):
                 for count in counts.images:
-                    self.encode(torch.zeros(count, 3, *size, **place))
-                    self.decode(torch.zeros(count, *latent, **place))
+                    self.encode(zeros(count, 3, *size))
+                    self.decode(zeros(count, *latent))
                 for count in counts.rows:
                     pooled = size_ids = None
                     if traits.pooled_width is not None:
-                        pooled = torch.zeros(count, traits.pooled_width, **place)
-                        size_ids = torch.zeros(count, 6, **place)
-                    tokens = torch.zeros(count, traits.num_text_tokens, traits.text_width, **place)
+                        pooled = zeros(count, traits.pooled_width)
+                        size_ids = zeros(count, 6)
+                    tokens = zeros(count, traits.num_text_tokens, traits.text_width)
                     self.predict(
-                        torch.zeros(count, *latent, **place),
+                        zeros(count, *latent),
                         torch.zeros(count, device=self.device),
                         Conditioning(tokens, pooled, size_ids),
                     )
