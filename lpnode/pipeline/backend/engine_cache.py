@@ -142,6 +142,12 @@ class EngineCache:
             self._evict(self._config.max_bytes, keep=key.digest)
             return self._folder / key.digest / ENGINE_FILE
 
+    def remove(self, key: EngineKey) -> None:
+        """Removes a key's engine, unless another process is just building it."""
+        with self._try_lock(key.digest) as is_mine:
+            if is_mine:
+                shutil.rmtree(self._folder / key.digest, ignore_errors=True)
+
     def entries(self) -> list[CachedEngine]:
         """The engines with a readable manifest, the one used longest ago first."""
         found = []

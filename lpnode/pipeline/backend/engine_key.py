@@ -36,11 +36,10 @@ class NetworkKind(StrEnum):
 
 
 class Precision(StrEnum):
-    """What a network computes with. Inputs and outputs are wider for the two of 8 bits."""
+    """What a network computes with. Inputs and outputs of the two of 8 bits are fp16."""
 
     FP32 = "fp32"
     FP16 = "fp16"
-    BF16 = "bf16"
     INT8 = "int8"
     FP8 = "fp8"
 
@@ -112,11 +111,14 @@ class EngineKey:
 
     Attributes:
         weights_sha256: hex digest of the weights, after LoRA fusion.
+        structure_sha256: hex digest of what else makes the graph: the same weights can be run with
+            another number of attention heads, or another scale of latents.
         compiler: such as ``tensorrt``; compiler_version: as the library names it.
         target: what the engine is compiled for.
     """
 
     weights_sha256: str
+    structure_sha256: str
     network: NetworkKind
     profile: ShapeProfile
     precision: Precision

@@ -28,6 +28,7 @@ from lpnode.pipeline.backend.engine_key import (
 
 KEY = EngineKey(
     weights_sha256="ab" * 32,
+    structure_sha256="cd" * 32,
     network=NetworkKind.UNET,
     profile=ShapeProfile(
         width=512, height=384, opt_rows=2, max_rows=4, num_tokens=77, token_width=768
@@ -104,7 +105,7 @@ def test_an_engine_is_found_again_by_another_start(cache_of: CacheOf) -> None:
 def test_the_same_values_always_give_the_same_key() -> None:
     again = EngineKey(**{f.name: getattr(KEY, f.name) for f in dataclasses.fields(KEY)})
     assert again.digest == dataclasses.replace(KEY, flags=EngineFlags()).digest == KEY.digest
-    assert KEY.digest == "895a1a9db9f3b9ca181e65927c2a96e18d1526078ff77fd8800786cfb5fb8e8c"
+    assert KEY.digest == "e28d05bf67bb5643567a9cba0eb9fbbd5298ea7a4675f5be4005f0b3214128ea"
 
 
 @pytest.mark.parametrize("key", variant_keys(), ids=lambda key: key.digest[:8])
