@@ -22,10 +22,12 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     os.nice(_NICENESS)  # frames go first
     compiler: EngineCompiler
-    compiler, *job = pickle.load(sys.stdin.buffer)
+    compiler, onnx, profile, precision, target = pickle.load(sys.stdin.buffer)
     threading.Thread(target=_end_with_parent, name="parent watch", daemon=True).start()
     try:
-        compiler.compile(*job, lambda fraction: print(fraction, file=told))
+        compiler.compile(
+            onnx, profile, precision, target, lambda fraction: print(fraction, file=told)
+        )
     except LpnodeError as error:
         print(error, file=sys.stderr)
         sys.stderr.flush()
