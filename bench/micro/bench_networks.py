@@ -21,8 +21,9 @@ from lpnode.model.diffusion_model import (
     ModelTraits,
 )
 from lpnode.pipeline.backend.agreement import SampleFrame, agreement
+from lpnode.pipeline.backend.engine_key import NetworkKind
 from lpnode.pipeline.backend.networks import Conditioning, Networks, NetworkShapes
-from lpnode.pipeline.backend.onnx_export import NetworkKind, example_inputs
+from lpnode.pipeline.backend.onnx_export import example_inputs
 from lpnode.pipeline.backend.onnxruntime_networks import OnnxRuntimeNetworks
 from lpnode.pipeline.backend.openvino_networks import OpenVinoNetworks
 from lpnode.pipeline.backend.torch_networks import TorchNetworks

@@ -13,7 +13,6 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ import torch
 
 from lpnode.errors import HostError, InvalidArgument
 from lpnode.model.diffusion_model import DiffusionModel
+from lpnode.pipeline.backend.engine_key import NetworkKind
 
 if TYPE_CHECKING:
     import onnx
@@ -31,14 +31,6 @@ PAGE_BYTES = 4096
 ROWS, HEIGHT, WIDTH = "rows", "height", "width"
 """Names of the dimensions that an exported graph leaves open."""
 _EXAMPLE_ROWS = 2
-
-
-class NetworkKind(StrEnum):
-    """The three networks of a diffusion model."""
-
-    UNET = "unet"
-    VAE_ENCODER = "vae_encoder"
-    VAE_DECODER = "vae_decoder"
 
 
 @dataclass(frozen=True, slots=True)

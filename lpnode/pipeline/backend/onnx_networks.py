@@ -9,9 +9,9 @@ import torch
 
 from lpnode.errors import HostError
 from lpnode.model.diffusion_model import DiffusionModel
+from lpnode.pipeline.backend.engine_key import NetworkKind
 from lpnode.pipeline.backend.networks import Conditioning, NetworkShapes
 from lpnode.pipeline.backend.onnx_export import (
-    NetworkKind,
     TracedNetwork,
     network_weights,
     trace_network,

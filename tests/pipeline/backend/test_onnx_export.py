@@ -12,8 +12,8 @@ from tiny_diffusion_models import STRUCTURES, tiny_model
 
 from lpnode.errors import HostError, InvalidArgument
 from lpnode.model.diffusion_model import DiffusionModel
+from lpnode.pipeline.backend.engine_key import NetworkKind
 from lpnode.pipeline.backend.onnx_export import (
-    NetworkKind,
     TracedNetwork,
     example_inputs,
     export_network,

@@ -1,0 +1,271 @@
+"""Engines built behind a running stream, with ONNX Runtime as the compiler."""
+
+import asyncio
+import dataclasses
+import os
+import shutil
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusion_studio import NUM_TOKENS, SIDE, TEXT_WIDTH, small_model
+
+from lpnode.errors import HostError, InvalidArgument
+from lpnode.pipeline.backend.engine_build import BuildPhase, EngineBuilder
+from lpnode.pipeline.backend.engine_cache import EngineCache, EngineCacheConfig
+from lpnode.pipeline.backend.engine_compiler import compile_in_child
+from lpnode.pipeline.backend.engine_key import Precision, ShapeProfile
+from lpnode.pipeline.backend.networks import Conditioning, NetworkShapes
+from lpnode.pipeline.backend.onnxruntime_engine import OnnxRuntimeCompiler
+from lpnode.pipeline.backend.switchable_networks import SwitchableNetworks
+from lpnode.pipeline.backend.torch_networks import TorchNetworks
+
+SHAPES = NetworkShapes(width=SIDE, height=SIDE, max_images=2, max_rows=3)
+SIZE = (SIDE, SIDE)
+
+
+def rows(count: int) -> tuple[torch.Tensor, torch.Tensor, Conditioning]:
+    generator = torch.Generator().manual_seed(count)
+    latents = torch.randn(count, 4, SIDE // 8, SIDE // 8, generator=generator)
+    tokens = torch.randn(count, NUM_TOKENS, TEXT_WIDTH, generator=generator)
+    return latents, torch.linspace(900, 100, count), Conditioning(tokens)
+
+
+class MiscountingCompiler(OnnxRuntimeCompiler):
+    """Compiles as it should; what it opens is off by a little."""
+
+    def open(self, engine: Path) -> Any:
+        runner = super().open(engine)
+        run = runner.run
+
+        class Off:
+            def run(self, inputs: dict[str, torch.Tensor], output: torch.Tensor) -> None:
+                run(inputs, output)
+                output.mul_(1.01)
+
+        return Off()
+
+    def __reduce__(self) -> tuple[type[OnnxRuntimeCompiler], tuple[int]]:
+        # The process that compiles need not import this module, and torch with it.
+        return OnnxRuntimeCompiler, (self.num_threads,)
+
+
+class Compilations(OnnxRuntimeCompiler):
+    """Where a test reads from the cache that nothing is compiled."""
+
+    def compile(self, *_: Any) -> None:
+        raise HostError("there is an engine already")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with the engines of ``small_model()``; a cold build takes longer than all tests."""
+    folder = tmp_path_factory.mktemp("built") / "engines"
+    states = []
+    builder = builder_in(folder)
+    model = small_model()
+    engines = builder.build(model, SHAPES, states.append, threading.Event())
+    reference = TorchNetworks()
+    reference.load(model)
+    torch.testing.assert_close(
+        engines.predict(*rows(3)), reference.predict(*rows(3)), rtol=1e-3, atol=1e-4
+    )
+    assert [state.fraction for state in states] == sorted(state.fraction for state in states)
+    assert {state.phase for state in states} == {
+        BuildPhase.EXPORT,
+        BuildPhase.COMPILE,
+        BuildPhase.VERIFY,
+    }
+    return folder
+
+
+def builder_in(folder: Path, compiler: OnnxRuntimeCompiler | None = None) -> EngineBuilder:
+    return EngineBuilder(
+        cache=EngineCache(EngineCacheConfig(folder=folder, spare_bytes=0)),
+        compiler=compiler or OnnxRuntimeCompiler(1),
+        device=torch.device("cpu"),
+        precision=Precision.FP32,
+    )
+
+
+def switchable(folder: Path, compiler: OnnxRuntimeCompiler | None = None) -> SwitchableNetworks:
+    networks = SwitchableNetworks(TorchNetworks(), builder_in(folder, compiler))
+    networks.load(small_model())
+    networks.prepare(SHAPES)
+    return networks
+
+
+async def phase_of(networks: SwitchableNetworks, *phases: BuildPhase) -> None:
+    async with asyncio.timeout(100):
+        while networks.states[SIZE].phase not in phases:  # noqa: ASYNC110 - nothing wakes us
+            await asyncio.sleep(0.01)
+
+
+class Running:
+    """The task that builds, ended with the block."""
+
+    def __init__(self, networks: SwitchableNetworks) -> None:
+        self._networks = networks
+
+    async def __aenter__(self) -> asyncio.Task[None]:
+        self._task = asyncio.create_task(self._networks.run(), name="engine builds")
+        return self._task
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+
+async def test_a_second_start_takes_the_engines_from_disk(built: Path) -> None:
+    networks = switchable(built, Compilations(1))
+    async with Running(networks):
+        await phase_of(networks, BuildPhase.READY, BuildPhase.FAILED)
+    assert networks.states[SIZE].phase is BuildPhase.READY
+    assert networks.name == "onnxruntime"
+
+
+async def test_frames_switch_over_between_two_calls_and_agree_with_torch(built: Path) -> None:
+    networks = switchable(built)
+    reference = TorchNetworks()
+    reference.load(small_model())
+    inputs = rows(2)
+    expected = reference.predict(*inputs)
+    served: list[str] = []
+    errors: list[Exception] = []
+    ended = threading.Event()
+
+    def frames() -> None:
+        try:
+            while not ended.is_set() or len(set(served)) < 2:
+                served.append(networks.name)
+                torch.testing.assert_close(
+                    networks.predict(*inputs), expected, rtol=1e-3, atol=1e-4
+                )
+        except Exception as error:  # noqa: BLE001 - shown by the test's own thread
+            errors.append(error)
+
+    thread = threading.Thread(target=frames)
+    thread.start()
+    async with Running(networks):
+        await phase_of(networks, BuildPhase.READY)
+        ended.set()
+        await asyncio.to_thread(thread.join)
+    assert not errors
+    assert served[0] == "torch"
+    assert served == sorted(served, reverse=True)  # torch, then onnxruntime, and never back
+
+
+async def test_what_engines_were_not_built_for_stays_with_the_fallback(built: Path) -> None:
+    networks = switchable(built)
+    reference = TorchNetworks()
+    reference.load(small_model())
+    async with Running(networks):
+        await phase_of(networks, BuildPhase.READY)
+    close = {"rtol": 1e-3, "atol": 1e-4}
+    assert torch.equal(networks.predict(*rows(4)), reference.predict(*rows(4)))
+    first = networks.predict(*rows(3)).data_ptr()
+    assert networks.predict(*rows(2)).data_ptr() == first
+    latents = rows(2)[0]
+    images = reference.decode(latents)
+    torch.testing.assert_close(networks.decode(latents), images, **close)
+    torch.testing.assert_close(networks.encode(images), reference.encode(images), **close)
+
+
+@pytest.fixture
+def without_encoder(built: Path, tmp_path: Path) -> Path:
+    """A cache in which one engine is to be built, of the network that takes least time."""
+    folder = tmp_path / "engines"
+    shutil.copytree(built, folder)
+    shutil.rmtree(encoder_in(folder))
+    return folder
+
+
+def encoder_in(folder: Path) -> Path:
+    entries = EngineCache(EngineCacheConfig(folder=folder)).entries()
+    (encoder,) = [entry for entry in entries if entry.key["network"] == "vae_encoder"]
+    return encoder.folder
+
+
+async def test_a_corrupt_engine_is_built_again(built: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "engines"
+    shutil.copytree(built, folder)
+    engine = encoder_in(folder) / "engine"
+    content = bytearray(engine.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    engine.write_bytes(content)
+    networks = switchable(folder)
+    async with Running(networks):
+        await phase_of(networks, BuildPhase.READY, BuildPhase.FAILED)
+    assert networks.states[SIZE].phase is BuildPhase.READY
+    assert engine.read_bytes() != bytes(content)
+
+
+async def test_an_engine_that_differs_from_torch_is_refused_and_the_fallback_stays(
+    without_encoder: Path,
+) -> None:
+    networks = switchable(without_encoder, MiscountingCompiler(1))
+    async with Running(networks):
+        await phase_of(networks, BuildPhase.READY, BuildPhase.FAILED)
+    state = networks.states[SIZE]
+    assert state.phase is BuildPhase.FAILED
+    assert "in fp32 differs from torch by 0.01 of its size, more than 0.001" in state.error
+    assert networks.name == "torch"
+    assert len(networks.predict(*rows(2))) == 2
+    assert len(os.listdir(without_encoder)) == 2
+
+
+async def test_cancelled_in_mid_build_nothing_is_left(without_encoder: Path) -> None:
+    networks = switchable(without_encoder)
+    async with Running(networks):
+        await phase_of(networks, BuildPhase.COMPILE)
+        assert len(os.listdir(without_encoder)) > 2
+    assert len(os.listdir(without_encoder)) == 2
+    assert networks.name == "torch"
+
+
+async def test_new_weights_are_served_at_once_and_get_engines_of_their_own(built: Path) -> None:
+    networks = switchable(built)
+    async with Running(networks):
+        await phase_of(networks, BuildPhase.READY)
+        networks.update(small_model(seed=1))
+        assert networks.name == "torch"
+        assert networks.states[SIZE].phase is not BuildPhase.READY
+    reference = TorchNetworks()
+    reference.load(small_model(seed=1))
+    assert torch.equal(networks.predict(*rows(1)), reference.predict(*rows(1)))
+
+
+def test_a_fallback_of_another_type_cannot_be_switched_from(tmp_path: Path) -> None:
+    builder = dataclasses.replace(builder_in(tmp_path), precision=Precision.FP16)
+    with pytest.raises(InvalidArgument, match=r"float16 on cpu, and .*float32 on cpu"):
+        SwitchableNetworks(TorchNetworks(), builder)
+
+
+PROFILE = ShapeProfile(width=8, height=8, opt_rows=1, max_rows=1)
+
+
+def compile_file(onnx: Path, precision: Precision, folder: Path) -> None:
+    compile_in_child(
+        OnnxRuntimeCompiler(1),
+        onnx,
+        PROFILE,
+        precision,
+        folder / "engine",
+        lambda _: None,
+        threading.Event(),
+    )
+
+
+def test_what_a_compiler_says_comes_back_from_its_process(tmp_path: Path) -> None:
+    (tmp_path / "network.onnx").write_bytes(b"no protobuf")
+    with pytest.raises(HostError, match=r"onnxruntime failed: ONNX Runtime does not take .*\.onnx"):
+        compile_file(tmp_path / "network.onnx", Precision.FP32, tmp_path)
+
+
+def test_a_precision_that_a_compiler_lacks_is_named(tmp_path: Path) -> None:
+    with pytest.raises(HostError, match="compiles for fp32 and fp16, got fp8"):
+        compile_file(tmp_path / "network.onnx", Precision.FP8, tmp_path)
