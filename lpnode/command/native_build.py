@@ -3,7 +3,7 @@
 import importlib
 from dataclasses import dataclass
 
-NATIVE_MODULES = ("ticket", "media", "mpegts", "effect")
+NATIVE_MODULES = ("ticket", "media", "mpegts", "effect", "diffusion")
 
 
 @dataclass(frozen=True, slots=True)
