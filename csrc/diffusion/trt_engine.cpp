@@ -111,6 +111,11 @@ struct TrtEngine::Impl {
   int num_runs = 0;
   std::optional<CudaGraph> graph;
 
+  bool has_shape(const TensorInfo& tensor, std::span<const int64_t> shape) const {
+    const Shape now = shape_of(context->getTensorShape(tensor.name.c_str()));
+    return std::equal(now.begin(), now.end(), shape.begin(), shape.end());
+  }
+
   void enqueue(CUstream_st* stream) {
     if (!context->enqueueV3(stream)) throw DeviceError("enqueueV3: " + last_error.take());
   }
@@ -156,8 +161,10 @@ void TrtEngine::bind(std::span<const Binding> bindings) {
   const CurrentDevice current(impl.device);
   for (size_t i = 0; i < bindings.size(); ++i) {
     const TensorInfo& tensor = impl.tensors[positions[i]];
-    const bool is_set = !tensor.is_input || impl.context->setInputShape(
-                                                tensor.name.c_str(), dims_of(bindings[i].shape));
+    // A shape that is set again makes TensorRT plan again, also when it is the same.
+    const bool is_new = tensor.is_input && !impl.has_shape(tensor, bindings[i].shape);
+    const bool is_set = !is_new || impl.context->setInputShape(tensor.name.c_str(),
+                                                               dims_of(bindings[i].shape));
     if (!is_set || !impl.context->setTensorAddress(tensor.name.c_str(), bindings[i].address))
       throw DeviceError("cannot bind " + tensor.name + ": " + impl.last_error.take());
   }
