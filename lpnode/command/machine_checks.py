@@ -12,6 +12,7 @@ from typing import Literal
 
 from lpnode.command.native_build import native_modules
 from lpnode.command.verdict import Verdict
+from lpnode.errors import NotBuilt
 
 _OLDEST_PYTHON = (3, 11)
 _DESCRIPTORS = 4096
@@ -94,6 +95,23 @@ def _cuda_driver() -> Verdict:
     return Verdict.ok("GPU driver", f"{found}, {count.value} devices")
 
 
+def _tensorrt() -> Verdict:
+    try:
+        from lpnode.pipeline.backend.tensorrt_engine import tensorrt
+
+        version = tensorrt().__version__
+    except ImportError as error:  # of lpnode's own module, which the native code's check judges
+        return Verdict.note("TensorRT", f"cannot be used: {error}", _REINSTALL)
+    except NotBuilt as error:
+        found, _, fix = str(error).partition(": ")
+        return Verdict.note("TensorRT", f"{found}; GPUs run models through torch", fix)
+    return Verdict.ok(
+        "TensorRT",
+        f"{version}; its engines were never run on a GPU by those who wrote this, and each is "
+        "compared with torch before it serves",
+    )
+
+
 def _torch() -> Verdict:
     import torch
 
@@ -171,5 +189,6 @@ MACHINE_CHECKS: Sequence[Callable[[], Verdict]] = (
     _torch,
     _cuda_driver,
     _cuda_compiler,
+    _tensorrt,
     _descriptors,
 )

@@ -1,9 +1,9 @@
-"""What of the native code is there: modules, the instruction set they use, CUDA."""
+"""What of the native code is there: modules, the instruction set they use, TensorRT."""
 
 import importlib
 from dataclasses import dataclass
 
-NATIVE_MODULES = ("ticket", "media", "mpegts", "effect")
+NATIVE_MODULES = ("ticket", "media", "mpegts", "effect", "diffusion")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,10 @@ def _examined(name: str) -> NativeModule:
         module = importlib.import_module(f"lpnode._native.{name}")
     except ImportError as error:
         return NativeModule(name, "", str(error))
-    # Only the module with several paths has this function.
-    simd_path = getattr(module, "best_simd_path", None)
-    return NativeModule(name, simd_path() if simd_path else "", "")
+    # A module has the first function where it has several paths, the second where it is TensorRT's.
+    if simd_path := getattr(module, "best_simd_path", None):
+        return NativeModule(name, simd_path(), "")
+    if tensorrt_version := getattr(module, "tensorrt_version", None):
+        version = tensorrt_version()
+        return NativeModule(name, f"TensorRT {version}" if version else "without TensorRT", "")
+    return NativeModule(name, "", "")

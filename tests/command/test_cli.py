@@ -44,7 +44,7 @@ def test_help_answers_without_loading_torch_or_codecs() -> None:
 def test_the_version_names_what_was_built(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version", "--json"]) == 0
     build = json.loads(capsys.readouterr().out)
-    assert set(build["native"]) == {"ticket", "media", "mpegts", "effect"}
+    assert set(build["native"]) == {"ticket", "media", "mpegts", "effect", "diffusion"}
     assert main(["-version"]) == 0
     assert capsys.readouterr().out.startswith(f"lpnode {build['lpnode']} · Python ")
 

@@ -11,7 +11,7 @@ STUBS = Path(__file__).parents[2] / "lpnode" / "_native"
 
 
 @pytest.mark.skipif(importlib.util.find_spec("nanobind") is None, reason="nanobind is missing")
-@pytest.mark.parametrize("module", ["effect", "media", "mpegts", "ticket"])
+@pytest.mark.parametrize("module", ["diffusion", "effect", "media", "mpegts", "ticket"])
 def test_stub_is_current(module: str, tmp_path: Path) -> None:
     written = tmp_path / f"{module}.pyi"
     stubgen = [
