@@ -143,7 +143,8 @@ def train_denoiser(
         # The velocity from which the frame loop finds exactly the clean picture: x0 = a·x - b·v.
         # Where x = a·x0 + b·noise this is the usual a·noise - b·x0.
         errors = (velocity.float() - (a * noisy - clean) / b).square()
-        return (errors * _weights(clean, stage.weight_of_things)).mean()
+        loss: torch.Tensor = (errors * _weights(clean, stage.weight_of_things)).mean()
+        return loss
 
     return run.run(loss_of)  # type: ignore[return-value]
 
