@@ -15,7 +15,8 @@ from lpnode.model.safetensors_file import SafetensorsFile
 from lpnode.model.traits import check_fit, traits_of
 from lpnode.model.weights import AS_IN_MODULE, Layout, Progress, Stored, entries_of, fill
 
-_TEXT_MODEL = "text_model."
+TEXT_MODEL = "text_model."
+"""In front of an encoder's names, by which transformers before 5.6 and its files call it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,10 +127,10 @@ def text_layout(files: Sequence[SafetensorsFile], *, is_projected: bool) -> Layo
     A model with projection has it still.
     """
     if is_projected or not any(
-        name.startswith(_TEXT_MODEL) for name in entries_of(files, AS_IN_MODULE)
+        name.startswith(TEXT_MODEL) for name in entries_of(files, AS_IN_MODULE)
     ):
         return AS_IN_MODULE
-    return Layout(lambda name: Stored(_TEXT_MODEL + name))
+    return Layout(lambda name: Stored(TEXT_MODEL + name))
 
 
 def _fit_tokenizers(tokenizers: Sequence[Any], text_models: Sequence[Any]) -> int:

@@ -115,14 +115,20 @@ def converted(
             "float64: quantised files are not read"
         )
     moved = tensor.contiguous().to(device, dtype)
-    if not _is_finite(moved):
-        if _is_finite(tensor):
+    if not is_finite(moved):
+        if is_finite(tensor):
             raise ModelError(
                 f"{file}: {name}: has values that {dtype} cannot hold; use a version of the model "
                 "made for half precision, or float32"
             )
         raise ModelError(f"{file}: {name}: has values that are not numbers; the file is damaged")
     return moved
+
+
+def is_finite(tensor: torch.Tensor) -> bool:
+    """Whether all values are numbers."""
+    # One pass and no copy: least and greatest are NaN as soon as one value is.
+    return tensor.numel() == 0 or all(bool(end.isfinite()) for end in torch.aminmax(tensor))
 
 
 def check(
@@ -174,11 +180,6 @@ def digest(module: torch.nn.Module) -> str:
         flat = tensor.detach().cpu().contiguous().flatten()
         sha256.update(memoryview(flat.view(torch.uint8).numpy()))
     return sha256.hexdigest()
-
-
-def _is_finite(tensor: torch.Tensor) -> bool:
-    # One pass and no copy: least and greatest are NaN as soon as one value is.
-    return tensor.numel() == 0 or all(bool(end.isfinite()) for end in torch.aminmax(tensor))
 
 
 def _shape_taken(stored: Stored, entry: TensorEntry) -> tuple[int, ...] | None:
