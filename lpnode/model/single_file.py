@@ -24,6 +24,9 @@ from lpnode.model.safetensors_file import SafetensorsFile
 from lpnode.model.tiny_vae import tiny_vae_source
 from lpnode.model.weights import Layout, Progress, Stored, no_progress
 
+TOKENIZER_FOLDER: Final = "tokenizer"
+"""Has CLIP's words, beside checkpoints or one folder above them."""
+
 _CLIP_SD15 = "cond_stage_model.transformer.text_model."
 _CLIP_SD15_SHORT = "cond_stage_model.transformer."
 _OPEN_CLIP_SD21 = "cond_stage_model.model."
@@ -194,7 +197,7 @@ def _open_clip_source(
 
 
 def _tokenizer_folder(path: Path) -> Path:
-    candidates = [path.parent / "tokenizer", path.parent.parent / "tokenizer"]
+    candidates = [path.parent / TOKENIZER_FOLDER, path.parent.parent / TOKENIZER_FOLDER]
     for folder in candidates:
         if folder.is_dir():
             return folder

@@ -31,7 +31,7 @@ def traits_of(
     if family is None and is_sdxl:
         family = ModelFamily.SDXL
     elif family is None:
-        family = ModelFamily.SD21 if width == _SD21_WIDTH else ModelFamily.SD15
+        family = family_by_width(width)
     word = scheduler_config.get("prediction_type", Prediction.EPSILON)
     try:
         prediction = Prediction(word)
@@ -56,6 +56,11 @@ def traits_of(
         native_size=_PIXELS_PER_LATENT
         * (sample_size if isinstance(sample_size, int) else _SAMPLE_SIZE),
     )
+
+
+def family_by_width(text_width: object) -> ModelFamily:
+    """Which of the families with one text encoder takes texts of this width."""
+    return ModelFamily.SD21 if text_width == _SD21_WIDTH else ModelFamily.SD15
 
 
 def check_fit(
