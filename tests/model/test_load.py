@@ -52,6 +52,19 @@ def test_digests_depend_on_weights_alone(sd15: Path, copy: Path, tmp_path: Path)
     assert other.weights_sha256["unet"] != one.weights_sha256["unet"]
 
 
+@pytest.mark.gpu
+def test_weights_on_a_gpu_are_those_of_the_processor(sd15: Path) -> None:
+    place = ModelPlace("test", sd15)
+    here = load_model(place, dtype=torch.float16)
+    there = load_model(place, device="cuda", dtype=torch.float16)
+    assert there.weights_sha256 == here.weights_sha256
+    assert {tensor.device.type for tensor in there.unet.state_dict().values()} == {"cuda"}
+    encoded = there.prompt_encoder.encode(["a b"])
+    assert (encoded.tokens.device.type, encoded.tokens.dtype) == ("cuda", torch.float16)
+    expected = here.prompt_encoder.encode(["a b"]).tokens
+    torch.testing.assert_close(encoded.tokens.cpu().float(), expected, rtol=1e-2, atol=1e-2)
+
+
 def weight_of(network: torch.nn.Module, layer: str) -> torch.Tensor:
     weight = network.get_submodule(layer).weight
     assert isinstance(weight, torch.Tensor)
