@@ -18,13 +18,15 @@ from lpnode.config.serve_flags import SERVE_FLAGS
 from lpnode.config.settings import read_settings
 from lpnode.errors import ConfigError
 from lpnode.model.download import fetch_model, hub_sources, url_source
-from lpnode.model.library import ModelSummary, check_values, places, summary
+from lpnode.model.hub import TOKENIZER_NAMES
+from lpnode.model.library import ModelSummary, check_model, places, summary
 from lpnode.model.place import find_model, folder_name
+from lpnode.model.single_file import TOKENIZER_FOLDER
 
 _HUB = "https://huggingface.co"
 _HELP = {
     "list": "what is there, with size and precision",
-    "check": "read every weight of a model",
+    "check": "read every weight of a model, and see whether its parts fit each other",
     "add": "copy a model from a folder, or fetch it from a URL or a Hugging Face repository",
 }
 
@@ -56,11 +58,12 @@ def _list(folder: Path, *, is_json: bool) -> int:
     if is_json:
         print(json.dumps([_fields(model) for model in found]))
     else:
-        table = Table("model", "kind", "size", "precision", "")
+        table = Table("model", "kind", "family", "size", "precision", "")
         for model in found:
             size = f"{model.num_bytes / 1e6:,.1f} MB"
-            row = (model.place.name, model.kind, size, " ".join(model.precisions), model.problem)
-            table.add_row(*row)
+            precisions = " ".join(model.precisions)
+            family = model.family or ""
+            table.add_row(model.place.name, model.kind, family, size, precisions, model.problem)
         console = Console()
         console.print(table)
         console.print(f"in {folder}; lpnode model add NAME fetches another", highlight=False)
@@ -72,6 +75,7 @@ def _fields(model: ModelSummary) -> dict[str, object]:
         "name": model.place.name,
         "path": str(model.place.path),
         "kind": model.kind,
+        "family": model.family,
         "bytes": model.num_bytes,
         "precisions": list(model.precisions),
         "problem": model.problem,
@@ -82,21 +86,33 @@ def _check(name: str, folder: Path) -> int:
     place = find_model(name, folder)
     found = summary(place)
     console = Console()
-    if not found.problem:
-        with _progress() as progress:
-            task = progress.add_task(name, total=found.num_bytes)
-            check_values(place, lambda what, done, of: progress.update(task, completed=done))
-    console.print(found.problem or f"{name}: every weight of {place.path} is sound")
-    return 1 if found.problem else 0
+    if found.problem:
+        console.print(found.problem)
+        return 1
+    with _progress() as progress:
+        task = progress.add_task(name, total=found.num_bytes)
+
+        def show(what: str, num_done: int, num_bytes: int) -> None:
+            progress.update(task, description=what, completed=num_done, total=num_bytes)
+
+        digests = check_model(found, show)
+    console.print(f"{name}: every weight of {place.path} is sound", soft_wrap=True)
+    for part, digest in digests.items():
+        console.print(f"{part} {digest}", highlight=False, soft_wrap=True)
+    return 0
 
 
 def _add(arguments: argparse.Namespace, folder: Path) -> int:
     source: str = arguments.source
     local = Path(source).expanduser()
-    name = arguments.name or _name_of(source)
-    target = folder / folder_name(name)
+    if arguments.tokenizer:
+        name = target_name = TOKENIZER_FOLDER
+    else:
+        name = arguments.name or _name_of(source)
+        target_name = folder_name(name)
+    target = folder / target_name
     if local.exists():
-        _copy(local, target)
+        _copy(_tokenizer_in(local) if arguments.tokenizer else local, target)
     else:
         uvloop.run(_fetch(arguments, name, target))
     Console().print(f"{name} is in {target}", highlight=False)
@@ -108,11 +124,15 @@ async def _fetch(arguments: argparse.Namespace, name: str, target: Path) -> None
     async with aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(total=None, connect=30, sock_read=60)
     ) as http:
+        if "://" in source and arguments.tokenizer:
+            raise ConfigError("--tokenizer takes a folder or a repository, not a URL")
         if "://" in source:
             sources = [await url_source(http, source, arguments.sha256)]
         else:
             endpoint = arguments.endpoint.rstrip("/")
-            sources = await hub_sources(http, endpoint, source, arguments.revision)
+            sources = await hub_sources(
+                http, endpoint, source, arguments.revision, is_tokenizer=arguments.tokenizer
+            )
         with _progress() as progress:
             task = progress.add_task(name, total=None)
 
@@ -138,6 +158,13 @@ def _copy(source: Path, target: Path) -> None:
         partial.rename(target)
     except OSError as error:
         raise ConfigError(f"{target}: cannot be written: {error.strerror}") from error
+
+
+def _tokenizer_in(source: Path) -> Path:
+    for folder in (source / TOKENIZER_FOLDER, source):
+        if all((folder / name).is_file() for name in TOKENIZER_NAMES):
+            return folder
+    raise ConfigError(f"{source}: has no tokenizer of CLIP: {' and '.join(TOKENIZER_NAMES)}")
 
 
 def _name_of(source: str) -> str:
@@ -188,6 +215,11 @@ def _add_add_arguments(add: argparse.ArgumentParser) -> None:
         help="folder, .safetensors file, URL of one, or a repository such as stabilityai/sd-turbo",
     )
     add.add_argument("--name", help="id to serve it by (default: the source's own)")
+    add.add_argument(
+        "--tokenizer",
+        action="store_true",
+        help="take CLIP's words alone, which every checkpoint in one file needs",
+    )
     add.add_argument("--sha256", help="digest that the file of a URL must have")
     add.add_argument("--revision", default="main", help="of the repository (%(default)s)")
     add.add_argument("--endpoint", default=_HUB, help="of the hub (%(default)s)")

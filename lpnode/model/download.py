@@ -4,14 +4,14 @@ import asyncio
 import hashlib
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 import aiohttp
 
 from lpnode.errors import ConfigError, ModelError
-from lpnode.model.hub import RemoteFile, file_url, needed, parse_tree, tree_url
+from lpnode.model.hub import RemoteFile, file_url, needed, parse_tree, tokenizer_files, tree_url
 
 _CHUNK_BYTES = 1 << 20
 _TRIES = 5
@@ -24,16 +24,24 @@ Fetched = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One file to fetch and what it must turn out to be."""
+    """One file to fetch and what it must turn out to be; ``file.path`` is where it goes."""
 
     url: str
     file: RemoteFile
 
 
 async def hub_sources(
-    http: aiohttp.ClientSession, endpoint: str, repository: str, revision: str
+    http: aiohttp.ClientSession,
+    endpoint: str,
+    repository: str,
+    revision: str,
+    *,
+    is_tokenizer: bool = False,
 ) -> list[Source]:
-    """The files of a hub's repository that a model is loaded from. Raises: ModelError."""
+    """The files of a hub's repository that a model is loaded from, or those of its tokenizer.
+
+    Raises: ModelError.
+    """
     url = tree_url(endpoint, repository, revision)
     try:
         async with http.get(url) as response:
@@ -45,9 +53,14 @@ async def hub_sources(
             listing = await response.json()
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         raise ModelError(f"{repository}: {url} cannot be asked: {error}") from error
+    files = parse_tree(listing, repository)
+    wanted = tokenizer_files(files, repository) if is_tokenizer else needed(files, repository)
     return [
-        Source(file_url(endpoint, repository, revision, file.path), file)
-        for file in needed(parse_tree(listing, repository), repository)
+        Source(
+            file_url(endpoint, repository, revision, file.path),
+            replace(file, path=PurePosixPath(file.path.name)) if is_tokenizer else file,
+        )
+        for file in wanted
     ]
 
 

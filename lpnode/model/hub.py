@@ -3,6 +3,7 @@
 Source: the hub's HTTP API, ``GET /api/models/ID/tree/REVISION``.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -13,7 +14,11 @@ from lpnode.errors import ModelError
 
 _TEXTS = (".json", ".txt")
 _WEIGHTS = ".safetensors"
-_FP16 = ".fp16."
+# Whole, or one of several: model.fp16.safetensors, model.fp16-00001-of-00002.safetensors.
+_FP16 = re.compile(r"\.fp16[.-]")
+# Not weights for training, as ….non_ema.safetensors, nor of another runtime, as openvino_….
+_STANDARD = re.compile(r"(diffusion_pytorch_)?model(\.fp16)?(-\d+-of-\d+)?\.safetensors$")
+TOKENIZER_NAMES = ("vocab.json", "merges.txt")
 _SMALL_BYTES = 16 << 20
 """Texts above it are no configuration."""
 
@@ -76,9 +81,10 @@ def needed(files: Iterable[RemoteFile], repository: str) -> list[RemoteFile]:
     weights = [file for file in found if file.path.suffix == _WEIGHTS]
     if is_model:
         weights = [file for file in weights if len(file.path.parts) == 2]
-    halves = {_plain(file.path) for file in weights if _FP16 in file.path.name}
+        weights = [file for file in weights if _STANDARD.match(file.path.name)]
+    halves = {file.path.parent for file in weights if _FP16.search(file.path.name)}
     weights = [
-        file for file in weights if _FP16 in file.path.name or _plain(file.path) not in halves
+        file for file in weights if _FP16.search(file.path.name) or file.path.parent not in halves
     ]
     if not weights:
         raise ModelError(
@@ -95,6 +101,16 @@ def needed(files: Iterable[RemoteFile], repository: str) -> list[RemoteFile]:
     return texts + weights
 
 
-def _plain(path: PurePosixPath) -> PurePosixPath:
-    """The name without its precision."""
-    return path.with_name(path.name.replace(_FP16, "."))
+def tokenizer_files(files: Iterable[RemoteFile], repository: str) -> list[RemoteFile]:
+    """The words of CLIP's tokenizer, which checkpoints in one file come without.
+
+    Raises: ModelError: there are none.
+    """
+    by_path = {str(file.path): file for file in files}
+    for folder in ("tokenizer/", ""):
+        if all(f"{folder}{name}" in by_path for name in TOKENIZER_NAMES):
+            return [by_path[f"{folder}{name}"] for name in TOKENIZER_NAMES]
+    raise ModelError(
+        f"{repository}: has no tokenizer of CLIP: neither tokenizer/ nor the top has both "
+        + " and ".join(TOKENIZER_NAMES)
+    )

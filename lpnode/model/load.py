@@ -10,6 +10,7 @@ from lpnode.model.diffusers_folder import load_folder
 from lpnode.model.diffusion_model import DiffusionModel
 from lpnode.model.lora import fuse
 from lpnode.model.place import ModelPlace
+from lpnode.model.single_file import load_single_file
 from lpnode.model.weights import Progress, digest, no_progress
 
 logger = logging.getLogger(__name__)
@@ -28,11 +29,12 @@ def load_model(
 
     Args:
         dtype: of UNet and VAE.
-        tiny_vae: folder of an autoencoder of TAESD's kind that stands in for the model's own.
+        tiny_vae: an autoencoder of TAESD's kind that stands in for the model's own.
         loras: files with their strengths.
     Raises: ModelError: names the file, and the tensor if there is one.
     """
-    model = load_folder(
+    load = load_folder if place.path.is_dir() else load_single_file
+    model = load(
         place.path,
         name=place.name,
         device=device,

@@ -1,14 +1,18 @@
 """LoRAs, fused into a model's weights when it is loaded: nothing of them is left for a frame."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from lpnode.errors import ModelError
+from lpnode.model.assemble import TEXT_MODEL
+from lpnode.model.ldm_names import UnetNames
 from lpnode.model.safetensors_file import SafetensorsFile
+from lpnode.model.weights import is_finite
 
 _SHOWN = 5
 
@@ -20,7 +24,18 @@ _PARTS: Mapping[str, str] = {
     "lora_B.weight": "up",
     "lora.down.weight": "down",
     "lora.up.weight": "up",
+    "lora_linear_layer.down.weight": "down",
+    "lora_linear_layer.up.weight": "up",
+    "lora_A.default.weight": "down",
+    "lora_B.default.weight": "up",
     "alpha": "alpha",
+}
+# What is no product of two matrices; by a part of the names.
+_OTHER_KINDS: Mapping[str, str] = {
+    "dora_scale": "DoRA",
+    "hada_w": "LoHa",
+    "lokr_w": "LoKr",
+    "lora_mid": "Tucker-decomposed LoRA",
 }
 _OLD_DIFFUSERS = re.compile(r"(.*)\.processor\.(to_(?:q|k|v|out))_lora\.(down|up)\.weight")
 
@@ -57,7 +72,8 @@ def fuse(
 ) -> None:
     """Adds a LoRA to weights: W += strength · alpha / rank · up · down, for convolutions too.
 
-    Kohya's, peft's and diffusers' names are understood.
+    Kohya's, peft's and diffusers' names are understood, and in kohya's also the names of layers in
+    the original code, which most LoRAs for SDXL have.
 
     Raises: ModelError: names the file, and the tensors that fit no layer; nothing was changed.
     Source: Hu et al., arXiv 2106.09685, section 4.1.
@@ -66,7 +82,9 @@ def fuse(
     layers = [_layers(network) for network in networks]
     updates: dict[torch.nn.Module, tuple[str, _Update]] = {}
     lost: list[str] = []
-    for name, tensor in SafetensorsFile(path).tensors():
+    file = SafetensorsFile(path)
+    _check_kind(file)
+    for name, tensor in file.tensors():
         layer, part = _target(name, layers)
         if layer is None:
             lost.append(name)
@@ -82,21 +100,46 @@ def fuse(
         layer: update.matrix(_weight(layer).shape, f"{path}: {name}")
         for layer, (name, update) in updates.items()
     }
-    with torch.no_grad():
-        for layer, delta in weights.items():
-            weight = _weight(layer)
-            fused = weight.float() + strength * delta.to(weight.device)
-            layer.weight = torch.nn.Parameter(fused.to(weight.dtype), requires_grad=False)
+    for layer, delta in weights.items():
+        weight = _weight(layer).detach()
+        fused = (weight.float() + strength * delta.to(weight.device)).to(weight.dtype)
+        if not is_finite(fused):
+            raise ModelError(
+                f"{path}: {updates[layer][0]}: gives weights that {weight.dtype} cannot hold at "
+                f"strength {strength:g}; the file is damaged, or the strength is too large"
+            )
+        weights[layer] = fused
+    for layer, fused in weights.items():
+        layer.weight = torch.nn.Parameter(fused, requires_grad=False)
+
+
+def _check_kind(file: SafetensorsFile) -> None:
+    for mark, kind in _OTHER_KINDS.items():
+        for name in file.entries:
+            if mark in name:
+                raise ModelError(f"{file.path}: {name}: is of a {kind}, which is not supported")
 
 
 def _layers(network: torch.nn.Module) -> dict[str, torch.nn.Module]:
-    """Layers with a weight, by their dotted names and by kohya's, which has no dots."""
+    """Layers with a weight, by all names: dotted ones, and kohya's, which have no dots."""
     named = {
-        name: layer
+        alias: layer
         for name, layer in network.named_modules()
         if isinstance(getattr(layer, "weight", None), torch.Tensor)
+        for alias in _aliases(name, network)
     }
     return named | {name.replace(".", "_"): layer for name, layer in named.items()}
+
+
+def _aliases(name: str, network: Any) -> Iterator[str]:
+    yield name
+    if type(network).__name__ == "UNet2DConditionModel":
+        levels = tuple("CrossAttn" in kind for kind in network.config.down_block_types)
+        original = UnetNames(network.config.layers_per_block, levels).original(f"{name}.weight")
+        yield original.removesuffix(".weight")
+    elif not name.startswith(TEXT_MODEL):
+        # LoRAs have the name that CLIP's encoder had within transformers before 5.6.
+        yield TEXT_MODEL + name
 
 
 def _target(

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,23 +44,26 @@ class TensorEntry:
 class SafetensorsFile:
     """One file, its header read and checked; tensors are read when asked for.
 
+    ``metadata`` is what the file's maker says of it, texts by name.
+
+    Args: scope: put in front of every name, where several files have the same.
     Raises: ModelError: missing, a pickle, truncated, or not safetensors.
     Source: the format's specification in the safetensors project's README.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, scope: str = "") -> None:
         self.path = path
-        self.entries: Mapping[str, TensorEntry] = {
-            entry.name: entry for entry in _read_header(path)
-        }
+        self._scope = scope
+        described, self.metadata = _read_header(path)
+        self.entries: Mapping[str, TensorEntry] = {scope + entry.name: entry for entry in described}
 
     @property
     def num_bytes(self) -> int:
         """Of all tensors."""
         return sum(entry.num_bytes for entry in self.entries.values())
 
-    def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Every tensor on the host, in the order of the names; memory-mapped, not copied.
+    def tensors(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, torch.Tensor]]:
+        """Tensors on the host, memory-mapped, not copied: all in the order of their names, or some.
 
         Raises: ModelError: the file changed since its header was read.
         """
@@ -68,13 +71,13 @@ class SafetensorsFile:
 
         try:
             with safe_open(self.path, framework="pt", device="cpu") as file:
-                for name in sorted(self.entries):
-                    yield name, file.get_tensor(name)
+                for name in sorted(self.entries) if names is None else names:
+                    yield name, file.get_tensor(name.removeprefix(self._scope))
         except (SafetensorError, OSError) as error:
             raise ModelError(f"{self.path}: cannot be read: {error}") from error
 
 
-def _read_header(path: Path) -> Iterator[TensorEntry]:
+def _read_header(path: Path) -> tuple[list[TensorEntry], Mapping[str, str]]:
     if path.suffix in _PICKLES:
         raise ModelError(
             f"{path}: {path.suffix} files are pickles, which can run any code when they are read; "
@@ -96,25 +99,39 @@ def _read_header(path: Path) -> Iterator[TensorEntry]:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
     try:
         header = json.loads(text)
-        header.pop("__metadata__", None)
+        metadata = dict(header.pop("__metadata__", None) or {})
         described = [
             (name, fields["dtype"], tuple(fields["shape"]), tuple(fields["data_offsets"]))
             for name, fields in header.items()
         ]
     except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{path}: not a safetensors file: its header is not valid") from error
-    for name, dtype_name, shape, offsets in described:
-        dtype = DTYPES.get(dtype_name)
-        if dtype is None:
-            raise ModelError(f"{path}: {name}: the type {dtype_name} is not known here")
-        num_bytes = math.prod(shape) * dtype.itemsize
-        if len(offsets) != 2 or offsets[1] - offsets[0] != num_bytes:
-            raise ModelError(
-                f"{path}: {name}: {offsets} are not the {num_bytes} bytes of {dtype_name} {shape}"
-            )
-        if offsets[1] > size - 8 - length:
-            raise ModelError(
-                f"{path}: {name}: the file is cut off: {8 + length + offsets[1]} bytes are needed, "
-                f"{size} are there; download it again"
-            )
-        yield TensorEntry(name, path, dtype, shape, num_bytes)
+    entries = [
+        _entry(path, name, dtype_name, shape, offsets, size - 8 - length)
+        for name, dtype_name, shape, offsets in described
+    ]
+    return entries, metadata
+
+
+def _entry(
+    path: Path,
+    name: str,
+    dtype_name: str,
+    shape: tuple[int, ...],
+    offsets: tuple[int, ...],
+    num_there: int,
+) -> TensorEntry:
+    dtype = DTYPES.get(dtype_name)
+    if dtype is None:
+        raise ModelError(f"{path}: {name}: the type {dtype_name} is not known here")
+    num_bytes = math.prod(shape) * dtype.itemsize
+    if len(offsets) != 2 or offsets[1] - offsets[0] != num_bytes:
+        raise ModelError(
+            f"{path}: {name}: {offsets} are not the {num_bytes} bytes of {dtype_name} {shape}"
+        )
+    if offsets[1] > num_there:
+        raise ModelError(
+            f"{path}: {name}: the file is cut off: {offsets[1]} bytes of tensors are needed, "
+            f"{num_there} are there; download it again"
+        )
+    return TensorEntry(name, path, dtype, shape, num_bytes)

@@ -9,6 +9,7 @@ import torch
 
 from lpnode.errors import BadParameters, ConfigError
 from lpnode.model.diffusion_model import DiffusionModel, ModelFamily, ModelTraits
+from lpnode.model.family import family_at
 from lpnode.model.load import load_model
 from lpnode.model.place import SHIPPED_MODEL, ModelPlace, folder_name
 from lpnode.model.weights import Progress, no_progress
@@ -132,7 +133,7 @@ class ModelOpener:
         """TAESD for models whose own autoencoder is large, and several times slower."""
         if self.place.name == SHIPPED_MODEL:
             return None
-        is_sdxl = (self.place.path / "text_encoder_2").is_dir()
+        is_sdxl = family_at(self.place.path) is ModelFamily.SDXL
         name = _TINY_VAE_SDXL if is_sdxl else _TINY_VAE
         folder = self.config.models_dir / folder_name(name)
         if folder.is_dir():

@@ -1,5 +1,6 @@
 """Folders as diffusers writes them: what is loaded, and what is said of those that are damaged."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from model_folders import TEXT_WIDTH, write_model
+from safetensors.torch import load_file, save_file
 
 from lpnode.errors import ModelError
 from lpnode.model.diffusers_folder import load_folder
@@ -69,6 +71,16 @@ def test_prompts_are_encoded_as_diffusers_does_it(sd15: Path, sdxl: Path) -> Non
     torch.testing.assert_close(got.pooled, pooled)
 
 
+def test_encoders_written_before_transformers_5_6_are_read_too(copy: Path) -> None:
+    before = load_folder(copy, name="test").prompt_encoder.encode(["a"])
+    file = copy / "text_encoder" / "model.safetensors"
+    tensors = {f"text_model.{name}": tensor for name, tensor in load_file(file).items()}
+    positions = torch.arange(8).expand(1, -1).contiguous()
+    save_file(tensors | {"text_model.embeddings.position_ids": positions}, file)
+    after = load_folder(copy, name="test").prompt_encoder.encode(["a"])
+    assert torch.equal(after.tokens, before.tokens)
+
+
 def test_half_precision_halves_networks_and_leaves_prompts_exact(sd15: Path) -> None:
     model = load_folder(sd15, name="test", dtype=torch.float16)
     assert {p.dtype for p in model.unet.parameters()} == {torch.float16}
@@ -88,8 +100,6 @@ def test_progress_counts_every_byte(sd15: Path) -> None:
 
 def rewrite(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> Path:
     """Changes the tensors of the UNet."""
-    from safetensors.torch import load_file, save_file
-
     file = folder / "unet" / "diffusion_pytorch_model.safetensors"
     tensors = load_file(file)
     change(tensors)
@@ -166,6 +176,47 @@ def test_files_that_were_mixed_up_are_noticed(copy: Path) -> None:
         load_folder(copy, name="test")
     shutil.copy(copy / "vae" / "config.json", copy / "unet" / "config.json")
     with pytest.raises(ModelError, match="_class_name: expected UNet2DConditionModel, got"):
+        load_folder(copy, name="test")
+
+
+def change_config(folder: Path, part: str, **changes: object) -> None:
+    path = folder / part / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "message"),
+    [
+        ("unet", {"cross_attention_dim": 24}, r"gives texts of width 16, but .* takes 24"),
+        ("unet", {"in_channels": 9}, "models for inpainting or editing are not supported"),
+        ("unet", {"class_embed_type": "timestep"}, "class_embed_type 'timestep' is not supported"),
+        ("vae", {"latent_channels": 16}, r"has latents of 16 channels, but .* takes 4"),
+        ("text_encoder", {"architectures": ["T5Model"]}, "expected CLIPTextModel, got"),
+        ("text_encoder", {"vocab_size": 9}, "the tokenizer has 54 words, but .* knows 9"),
+        ("text_encoder", {"hidden_size": "16"}, "no network can be made of it"),
+    ],
+)
+def test_networks_that_do_not_belong_together_are_named(
+    copy: Path, part: str, changes: dict[str, object], message: str
+) -> None:
+    change_config(copy, part, **changes)
+    with pytest.raises(ModelError, match=message):
+        load_folder(copy, name="test")
+
+
+def test_sdxls_encoders_in_another_model_are_noticed(sdxl: Path, sd15: Path, copy: Path) -> None:
+    shutil.rmtree(copy / "text_encoder")
+    shutil.copytree(sdxl / "text_encoder_2", copy / "text_encoder")
+    with pytest.raises(ModelError, match="expected CLIPTextModel, got"):
+        load_folder(copy, name="test")
+    shutil.rmtree(copy)
+    shutil.copytree(sdxl, copy)
+    change_config(copy, "text_encoder_2", projection_dim=24)
+    with pytest.raises(ModelError, match=r"gives pooled texts of width 24, but .* takes 16"):
+        load_folder(copy, name="test")
+    shutil.rmtree(copy / "unet")
+    shutil.copytree(sd15 / "unet", copy / "unet")
+    with pytest.raises(ModelError, match="needs one text encoder, but the model has 2"):
         load_folder(copy, name="test")
 
 

@@ -20,6 +20,7 @@ FILES = {
     "unet/config.json": b"{}",
     "unet/diffusion_pytorch_model.safetensors": b"full precision" * 1000,
     "unet/diffusion_pytorch_model.fp16.safetensors": bytes(range(256)) * 500,
+    "unet/diffusion_pytorch_model.non_ema.safetensors": b"for training",
     "unet/diffusion_pytorch_model.bin": b"pickle",
     "vae/config.json": b"{}",
     "vae/diffusion_pytorch_model.safetensors": b"vae" * 999,
@@ -178,6 +179,32 @@ async def test_paths_outside_the_model_are_refused(hub: Hub, tmp_path: Path) -> 
     hub.files = {"../../escaped.safetensors": b"x"}
     with pytest.raises(ModelError, match="outside the model"):
         await fetch(hub, tmp_path / "model")
+
+
+async def test_shards_of_half_precision_stand_for_the_whole_in_full(
+    hub: Hub, tmp_path: Path
+) -> None:
+    stem = "unet/diffusion_pytorch_model"
+    halves = {f"{stem}.fp16-0000{n}-of-00002.safetensors": b"half" for n in (1, 2)}
+    halves[f"{stem}.safetensors.index.fp16.json"] = b"{}"
+    hub.files = {"model_index.json": b"{}", f"{stem}.safetensors": b"whole"} | halves
+    await fetch(hub, tmp_path / "model")
+    assert files_of(tmp_path / "model") == {"model_index.json": b"{}"} | halves
+
+
+@pytest.mark.parametrize("folder", ["tokenizer/", ""])
+async def test_a_tokenizer_alone_is_fetched_for_checkpoints(
+    hub: Hub, tmp_path: Path, folder: str
+) -> None:
+    words = {"vocab.json": b"{}", "merges.txt": b"#version: 0.2"}
+    hub.files |= {folder + name: data for name, data in words.items()}
+    async with aiohttp.ClientSession() as http:
+        sources = await hub_sources(http, hub.endpoint, REPOSITORY, "main", is_tokenizer=True)
+        await fetch_model(http, sources, tmp_path / "tokenizer", lambda *step: None)
+        assert files_of(tmp_path / "tokenizer") == words
+        del hub.files[f"{folder}merges.txt"]
+        with pytest.raises(ModelError, match="has no tokenizer of CLIP"):
+            await hub_sources(http, hub.endpoint, REPOSITORY, "main", is_tokenizer=True)
 
 
 async def test_an_unknown_repository_is_named(hub: Hub) -> None:

@@ -52,6 +52,19 @@ def test_digests_depend_on_weights_alone(sd15: Path, copy: Path, tmp_path: Path)
     assert other.weights_sha256["unet"] != one.weights_sha256["unet"]
 
 
+@pytest.mark.gpu
+def test_weights_on_a_gpu_are_those_of_the_processor(sd15: Path) -> None:
+    place = ModelPlace("test", sd15)
+    here = load_model(place, dtype=torch.float16)
+    there = load_model(place, device="cuda", dtype=torch.float16)
+    assert there.weights_sha256 == here.weights_sha256
+    assert {tensor.device.type for tensor in there.unet.state_dict().values()} == {"cuda"}
+    encoded = there.prompt_encoder.encode(["a b"])
+    assert (encoded.tokens.device.type, encoded.tokens.dtype) == ("cuda", torch.float16)
+    expected = here.prompt_encoder.encode(["a b"]).tokens
+    torch.testing.assert_close(encoded.tokens.cpu().float(), expected, rtol=1e-2, atol=1e-2)
+
+
 def weight_of(network: torch.nn.Module, layer: str) -> torch.Tensor:
     weight = network.get_submodule(layer).weight
     assert isinstance(weight, torch.Tensor)
@@ -121,16 +134,64 @@ def test_without_alpha_the_rank_stands_for_it_and_several_add_up(
     torch.testing.assert_close(weight_of(fused.unet, LAYER), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_text_encoders_take_their_part(sd15: Path, tmp_path: Path) -> None:
-    text_model = load(sd15).prompt_encoder.text_models[0]
-    layer = next(name for name, _ in text_model.named_modules() if name.endswith(TEXT_LAYER))
-    before = weight_of(text_model, layer)
+@pytest.mark.parametrize(
+    "base",
+    [
+        "lora_te_text_model_encoder_layers_0_self_attn_q_proj.lora_{}.weight",
+        "lora_te1_text_model_encoder_layers_0_self_attn_q_proj.lora_{}.weight",
+        "text_encoder.text_model.encoder.layers.0.self_attn.q_proj.lora_linear_layer.{}.weight",
+    ],
+)
+def test_text_encoders_take_their_part(sd15: Path, tmp_path: Path, base: str) -> None:
+    before = weight_of(load(sd15).prompt_encoder.text_models[0], TEXT_LAYER)
     down, up = matrices(before.shape)
-    base = "lora_te_" + layer.replace(".", "_")
     file = tmp_path / "lora.safetensors"
-    save_file({f"{base}.lora_down.weight": down, f"{base}.lora_up.weight": up}, file)
+    save_file({base.format("down"): down, base.format("up"): up}, file)
     fused = load(sd15, (file, 1.0)).prompt_encoder.text_models[0]
-    torch.testing.assert_close(weight_of(fused, layer), before + up @ down)
+    torch.testing.assert_close(weight_of(fused, TEXT_LAYER), before + up @ down)
+
+
+def test_loras_for_sdxl_name_layers_as_the_original_code_does(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model", is_sdxl=True)
+    plain = load(folder)
+    unet = weight_of(plain.unet, LAYER)
+    text = weight_of(plain.prompt_encoder.text_models[1], f"text_model.{TEXT_LAYER}")
+    tensors = {}
+    for base, weight in (
+        ("lora_unet_input_blocks_3_1_transformer_blocks_0_attn1_to_q", unet),
+        ("lora_te2_text_model_encoder_layers_0_self_attn_q_proj", text),
+    ):
+        down, up = matrices(weight.shape)
+        tensors |= {f"{base}.lora_down.weight": down, f"{base}.lora_up.weight": up}
+    file = tmp_path / "lora.safetensors"
+    save_file(tensors, file)
+    fused = load(folder, (file, 1.0))
+    down, up = matrices(unet.shape)
+    torch.testing.assert_close(weight_of(fused.unet, LAYER), unet + up @ down)
+    down, up = matrices(text.shape)
+    second = fused.prompt_encoder.text_models[1]
+    torch.testing.assert_close(weight_of(second, f"text_model.{TEXT_LAYER}"), text + up @ down)
+
+
+@pytest.mark.parametrize(
+    ("ending", "kind"), [("dora_scale", "DoRA"), ("hada_w1_a", "LoHa"), ("lokr_w1", "LoKr")]
+)
+def test_other_kinds_of_adapters_are_named(
+    sd15: Path, tmp_path: Path, ending: str, kind: str
+) -> None:
+    file = tmp_path / "lora.safetensors"
+    save_file({f"lora_unet_conv_in.{ending}": torch.zeros(1)}, file)
+    with pytest.raises(ModelError, match=f"{ending}: is of a {kind}, which is not supported"):
+        load(sd15, (file, 1.0))
+
+
+def test_a_lora_that_breaks_weights_is_refused(sd15: Path, tmp_path: Path) -> None:
+    down, up = matrices(weight_of(load(sd15).unet, LAYER).shape)
+    up[0] = float("inf")
+    file = tmp_path / "lora.safetensors"
+    save_file(dict(zip(kohya(LAYER)[:2], (down, up), strict=True)), file)
+    with pytest.raises(ModelError, match=r"gives weights that torch\.float32 cannot"):
+        load(sd15, (file, 1.0))
 
 
 def test_a_lora_for_another_model_is_refused_by_name(sd15: Path, tmp_path: Path) -> None:

@@ -77,6 +77,11 @@ def test_models_are_found_by_id_by_path_and_in_a_hugging_face_cache(
     checkpoint = models / "old--model.safetensors"
     checkpoint.touch()
     assert find_model("old/model", models) == ModelPlace("old/model", checkpoint)
+    added = models / "added--model" / "file.safetensors"
+    added.parent.mkdir()
+    added.touch()
+    assert find_model("added/model", models) == ModelPlace("added/model", added)
+    assert find_model(str(added.parent), models).path == added
 
 
 @pytest.mark.parametrize("name", ["no/model", "../models/some--model", "/no/such/folder", "~/no"])
