@@ -46,7 +46,7 @@ Runs a pipeline once on this machine, without a node, a gateway or a payment.
 _MORE = """\
 Pictures are PNG files named after prompt and seed; none is ever overwritten. Each carries its
 parameters in a text chunk named "lpnode", with which it can be made again: the same seed, model
-and backend give the same picture.
+and backend give the same picture, to rounding.
 
 Steps, guidance and size that are not given are those that the model is made for. Models are looked
 for where the node with the same settings has them: -aiModelsDir or -dataDir, LP_AIMODELSDIR, or a
@@ -246,8 +246,12 @@ class _Job:
 
     def run(self) -> dict[str, Any]:
         """Makes and writes the pictures; returns the fields of ``--json``."""
+        from diffusers.utils.logging import set_verbosity_error
+
         from lpnode.command.picture_files import write_picture
         from lpnode.pipeline.one_shot.model_rules import default_values
+
+        set_verbosity_error()  # what it warns of is for programmers
 
         arguments = self._arguments
         started = time.perf_counter()
@@ -337,10 +341,12 @@ class _Job:
 
 def _print_table(report: Mapping[str, Any]) -> None:
     images = report["images"]
-    table = money_table(
-        f"{report['model']} on {report['backend']}: {report['num_inference_steps']} steps, "
-        f"loaded in {report['load_ms'] / 1e3:.1f} s, made in {report['make_ms'] / 1e3:.1f} s"
+    print(
+        f"{printable(report['model'])} on {report['backend']}: "
+        f"{report['num_inference_steps']} steps, loaded in {report['load_ms'] / 1e3:.1f} s, "
+        f"made in {report['make_ms'] / 1e3:.1f} s"
     )
+    table = money_table("")
     for name in ("file", "size", "seed", "ms"):
         table.add_column(name, no_wrap=True, justify="right" if name in {"seed", "ms"} else "left")
     is_flagged = any(image["nsfw"] for image in images)
