@@ -43,8 +43,12 @@ def make_text_encoder(num_tokens: int) -> nn.Module:
     return CLIPTextModel(config)
 
 
-def make_unet() -> nn.Module:
-    """Two levels; the text comes in where a cell is 16 pixels wide."""
+def make_unet(*, has_pooled_text: bool) -> nn.Module:
+    """Two levels; the text comes in by attention where a cell is 16 pixels wide.
+
+    Args: has_pooled_text: adds what the text is as a whole to the timestep's embedding, which every
+        layer sees.
+    """
     from diffusers import UNet2DConditionModel
 
     unet: nn.Module = _untyped(UNet2DConditionModel)(
@@ -59,6 +63,8 @@ def make_unet() -> nn.Module:
         # The number of heads, in spite of its name.
         attention_head_dim=4,
         norm_num_groups=16,
+        addition_embed_type="text" if has_pooled_text else None,
+        addition_embed_type_num_heads=4,
     )
     return unet
 

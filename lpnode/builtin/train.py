@@ -51,19 +51,23 @@ def main() -> None:
     latents: LatentSet | None = None
     for full in STAGES:
         stage = replace(full, options=_shortened(full.options, share))
-        drawn = latent_set(
-            work / f"latents-{stage.name}.pt",
-            vae,
-            tokenize,
-            side=stage.side,
-            num_scenes=max(1, int(stage.num_scenes * share)),
-            num_edits=int(stage.num_edits * share) or bool(stage.num_edits),
-            spread=stage.spread,
-            has_exact_captions=stage.has_exact_captions,
-            device=device,
-            seed=seed,
-        )
-        latents = drawn if latents is None or stage.num_edits else drawn.with_edits_of(latents)
+        if latents is None or stage.num_scenes:
+            drawn = latent_set(
+                work / f"latents-{stage.name}.pt",
+                vae,
+                tokenize,
+                side=stage.side,
+                num_scenes=max(1, int(stage.num_scenes * share)),
+                num_edits=int(stage.num_edits * share) or bool(stage.num_edits),
+                spread=stage.spread,
+                has_exact_captions=stage.has_exact_captions,
+                device=device,
+                seed=seed,
+            )
+            latents = drawn if latents is None or stage.num_edits else drawn.with_edits_of(latents)
+        if stage.has_pooled_text:
+            torch.manual_seed(seed)
+            denoiser.add_pooled_text()
         denoiser = train_denoiser(
             stage, denoiser, latents, empty_ids, folder=work, device=device, seed=seed
         ).requires_grad_(True)

@@ -20,13 +20,16 @@ class UnetStage:
 
     Attributes:
         side: of the pictures, in pixels.
-        num_edits: 0 takes those of the stage before.
+        num_scenes, num_edits: 0 takes those of the stage before.
         spread: of what there is no word for, see ``sample_scene``.
         has_exact_captions: see ``caption``.
         timestep_power: plain diffusion's timesteps are 999·u^power, u uniform in [0, 1]: below 1,
             noisy ones come more often.
         share_of_starts: of a batch, rows that start from nothing but noise.
-        weight_of_things: of an error where something stands, against one of plain background.
+        share_of_edits: rows that change a picture.
+        share_of_refinements: rows that start from the model's own first guess, with new noise, as
+            the second step of text-to-image does.
+        has_pooled_text: see ``make_unet``; a stage that has it first adds it.
     """
 
     name: str
@@ -38,12 +41,16 @@ class UnetStage:
     has_exact_captions: bool = True
     timestep_power: float = 0.6
     share_of_starts: float = 0.25
-    weight_of_things: float = 1.0
+    share_of_edits: float = 0.15
+    share_of_refinements: float = 0.0
+    has_pooled_text: bool = False
 
 
-# Small pictures are cheap and teach what words mean. The second stage moves on to large ones. In
-# the third, shapes hardly vary but for what a caption says: only then does their outline, which is
-# little of a picture's error, get learnt in minutes.
+# Small pictures are cheap and teach what words mean. The second stage moves on to large ones. They
+# teach colours and what noise decides, but hardly shapes: where a shape can be seen, nobody needs
+# its name, and where it can't, place and size blur it. So the third varies places and sizes little
+# and has many rows that show where a shape must be but not which. In the fourth the text as a
+# whole reaches every layer: attention alone was slow to learn shapes.
 STAGES = (
     UnetStage(
         name="unet-small",
@@ -70,24 +77,46 @@ STAGES = (
     UnetStage(
         name="unet-sharp",
         options=StageOptions(
-            num_steps=2800, batch_size=32, learning_rate=1e-3, ema_decay=0.998, num_warmup_steps=100
+            num_steps=600,
+            batch_size=32,
+            learning_rate=5e-4,
+            muon_learning_rate=0.005,
+            ema_decay=0.998,
+            num_warmup_steps=100,
+            num_decay_steps=2600,
         ),
         side=128,
         num_scenes=8_000,
         num_edits=0,
         spread=0.3,
-        share_of_starts=0.35,
-        weight_of_things=4.0,
+        share_of_starts=0.15,
+        share_of_edits=0.3,
+        share_of_refinements=0.3,
+    ),
+    UnetStage(
+        name="unet-pooled",
+        options=StageOptions(
+            num_steps=2000,
+            batch_size=32,
+            learning_rate=1e-3,
+            muon_learning_rate=0.005,
+            ema_decay=0.998,
+            num_warmup_steps=100,
+        ),
+        side=128,
+        num_scenes=0,
+        num_edits=0,
+        share_of_starts=0.2,
+        share_of_edits=0.3,
+        share_of_refinements=0.3,
+        has_pooled_text=True,
     ),
 )
-# Of a batch: rows that change a picture.
-_SHARE_OF_EDITS = 0.15
-# Below, too little noise is left for anything to change; above, no picture is left.
+# Of edits. Below, too little noise is left for anything to change; above, no picture is left.
 _EDIT_TIMESTEPS = (240, 920)
+_REFINEMENT_TIMESTEPS = (400, 760)
 # Captions that are left away, so that guidance has something to compare with.
 _SHARE_WITHOUT_CAPTION = 0.1
-# Difference of a latent from the background that is more than the autoencoder's own noise.
-_STANDS_OUT = 0.5
 
 
 class Denoiser(nn.Module):
@@ -95,8 +124,17 @@ class Denoiser(nn.Module):
 
     def __init__(self, num_tokens: int) -> None:
         super().__init__()
-        self.unet = make_unet()
+        self.unet = make_unet(has_pooled_text=False)
         self.text_encoder = make_text_encoder(num_tokens)
+
+    def add_pooled_text(self) -> None:
+        """Gives the UNet its way for the text as a whole, which changes little at first."""
+        unet = make_unet(has_pooled_text=True)
+        missing, _ = unet.load_state_dict(self.unet.state_dict(), strict=False)
+        for name, parameter in unet.named_parameters():
+            if name in missing and "norm2" in name:
+                nn.init.constant_(parameter, 0.1 if name.endswith("weight") else 0.0)
+        self.unet = unet
 
     def forward(
         self, latents: torch.Tensor, timesteps: torch.Tensor, token_ids: torch.Tensor
@@ -109,10 +147,14 @@ class Denoiser(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
+    """``guessed`` are the rows whose noisy latents are still to be made of the model's guess."""
+
     noisy: torch.Tensor
     clean: torch.Tensor
     timesteps: torch.Tensor
     token_ids: torch.Tensor
+    noise: torch.Tensor
+    guessed: slice
 
 
 def train_denoiser(
@@ -133,37 +175,42 @@ def train_denoiser(
     denoiser.to(device)
     run = TrainingRun(stage.name, denoiser, stage.options, folder / f"{stage.name}.pt", seed)
 
+    def velocity_of(
+        noisy: torch.Tensor, timesteps: torch.Tensor, token_ids: torch.Tensor
+    ) -> torch.Tensor:
+        with torch.autocast(device.type, torch.bfloat16):
+            velocity: torch.Tensor = denoiser(noisy, timesteps, token_ids)
+        return velocity.float()
+
     def loss_of(step: int, generator: torch.Generator) -> torch.Tensor:
         batch = _draw(stage, latents, empty_ids, generator)
-        timesteps = batch.timesteps.to(device)
+        timesteps, token_ids = batch.timesteps.to(device), batch.token_ids.to(device)
         a, b = signal_and_noise(timesteps)
         noisy, clean = batch.noisy.to(device), batch.clean.to(device)
-        with torch.autocast(device.type, torch.bfloat16):
-            velocity = denoiser(noisy, timesteps, batch.token_ids.to(device))
+        rows = batch.guessed
+        if rows.start < rows.stop:
+            last = torch.full_like(timesteps[rows], LAST_TIMESTEP)
+            last_a, last_b = signal_and_noise(last)
+            with torch.no_grad():
+                guess = last_a * noisy[rows] - last_b * velocity_of(
+                    noisy[rows], last, token_ids[rows]
+                )
+            noisy[rows] = a[rows] * guess + b[rows] * batch.noise[rows].to(device)
         # The velocity from which the frame loop finds exactly the clean picture: x0 = a·x - b·v.
         # Where x = a·x0 + b·noise this is the usual a·noise - b·x0.
-        errors = (velocity.float() - (a * noisy - clean) / b).square()
-        loss: torch.Tensor = (errors * _weights(clean, stage.weight_of_things)).mean()
-        return loss
+        return F.mse_loss(velocity_of(noisy, timesteps, token_ids), (a * noisy - clean) / b)
 
     return run.run(loss_of)  # type: ignore[return-value]
-
-
-def _weights(clean: torch.Tensor, weight_of_things: float) -> torch.Tensor:
-    """(B, 4, h, w) latents → (B, 1, h, w), larger where something stands and just beside it."""
-    background = clean.flatten(2).median(-1).values[..., None, None]
-    stands_out = ((clean - background).abs().amax(1, keepdim=True) > _STANDS_OUT).float()
-    beside = F.max_pool2d(stands_out, 3, stride=1, padding=1)
-    return 1 + (weight_of_things - 1) * beside
 
 
 def _draw(
     stage: UnetStage, latents: LatentSet, empty_ids: torch.Tensor, generator: torch.Generator
 ) -> _Batch:
-    """Three kinds of rows: plain diffusion, starts from pure noise, edits of a picture."""
+    """Rows in this order: refinements, starts, plain diffusion, edits."""
     num_rows = stage.options.batch_size
-    num_starts = int(num_rows * stage.share_of_starts)
-    num_edits = int(num_rows * _SHARE_OF_EDITS)
+    num_guessed = int(num_rows * stage.share_of_refinements)
+    num_from_noise = num_guessed + int(num_rows * stage.share_of_starts)
+    num_edits = int(num_rows * stage.share_of_edits)
     num_scenes = num_rows - num_edits
 
     chosen = torch.randint(len(latents.scenes), (num_scenes,), generator=generator)
@@ -181,11 +228,16 @@ def _draw(
     timesteps = torch.randint(LAST_TIMESTEP, (num_rows,), generator=generator)
     shares = (timesteps / LAST_TIMESTEP) ** stage.timestep_power
     timesteps = (shares * LAST_TIMESTEP).round().long()
-    timesteps[:num_starts] = LAST_TIMESTEP
+    timesteps[num_guessed:num_from_noise] = LAST_TIMESTEP
     timesteps[num_scenes:] = torch.randint(*_EDIT_TIMESTEPS, (num_edits,), generator=generator)
     noise = torch.randn(clean.shape, generator=generator)
     a, b = signal_and_noise(timesteps)
     noisy = a * source + b * noise
-    noisy[:num_starts] = with_chance(noise[:num_starts], chance[:num_starts])
+    noisy[:num_from_noise] = with_chance(noise[:num_from_noise], chance[:num_from_noise])
+    if num_guessed:
+        timesteps[:num_guessed] = torch.randint(
+            *_REFINEMENT_TIMESTEPS, (num_guessed,), generator=generator
+        )
+        noise[:num_guessed] = torch.randn(noise[:num_guessed].shape, generator=generator)
     all_ids = torch.cat([token_ids, latents.edit_token_ids[edited]])
-    return _Batch(noisy, clean, timesteps, all_ids)
+    return _Batch(noisy, clean, timesteps, all_ids, noise, slice(0, num_guessed))

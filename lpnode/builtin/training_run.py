@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from lpnode.builtin.muon import Muon
+
 _log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_CHECKPOINTS = 60.0
 _SECONDS_BETWEEN_REPORTS = 15.0
@@ -26,6 +28,8 @@ class StageOptions:
     ema_decay: float = 0.999
     """Of the running mean of the weights; that mean is what ships."""
     num_warmup_steps: int = 200
+    muon_learning_rate: float | None = None
+    """Of matrices and convolutions, if Muon is to train them; AdamW trains what is left."""
     num_decay_steps: int | None = None
     """Over which the learning rate falls; as many as there are steps, if not given."""
 
@@ -47,9 +51,7 @@ class TrainingRun:
         self.averaged = copy.deepcopy(module).requires_grad_(False).eval()
         self._checkpoint = checkpoint
         self._seed = seed
-        self._optimiser = torch.optim.AdamW(
-            module.parameters(), options.learning_rate, betas=(0.9, 0.99), weight_decay=0.01
-        )
+        self._optimisers = _optimisers(module, options)
         self._step = 0
         if checkpoint.exists():
             self._load()
@@ -68,13 +70,15 @@ class TrainingRun:
         began, first_step, reported, saved = time.monotonic(), self._step, 0.0, time.monotonic()
         losses: list[float] = []
         for step in self._remaining():
-            for group in self._optimiser.param_groups:
-                group["lr"] = self._learning_rate(step)
-            self._optimiser.zero_grad(set_to_none=True)
+            for optimiser in self._optimisers:
+                for group in optimiser.param_groups:
+                    group["lr"] = optimiser.defaults["lr"] * self._warmth(step)
+            self.module.zero_grad(set_to_none=True)
             loss = loss_of(step, self.generator(step))
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
-            self._optimiser.step()
+            for optimiser in self._optimisers:
+                optimiser.step()
             self._average(step)
             losses.append(loss.detach().item())
             self._step = step + 1
@@ -100,13 +104,13 @@ class TrainingRun:
     def _remaining(self) -> Iterator[int]:
         return iter(range(self._step, self.options.num_steps))
 
-    def _learning_rate(self, step: int) -> float:
-        """Linear warm-up, then a half cosine down to a twentieth."""
+    def _warmth(self, step: int) -> float:
+        """Factor of learning rates: linear warm-up, then a half cosine down to a twentieth."""
         options = self.options
         if step < options.num_warmup_steps:
-            return options.learning_rate * (step + 1) / options.num_warmup_steps
+            return (step + 1) / options.num_warmup_steps
         share = step / (options.num_decay_steps or options.num_steps)
-        return options.learning_rate * (0.05 + 0.95 * (1 + math.cos(math.pi * share)) / 2)
+        return 0.05 + 0.95 * (1 + math.cos(math.pi * share)) / 2
 
     @torch.no_grad()
     def _average(self, step: int) -> None:
@@ -121,7 +125,7 @@ class TrainingRun:
             "step": self._step,
             "module": self.module.state_dict(),
             "averaged": self.averaged.state_dict(),
-            "optimiser": self._optimiser.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self._optimisers],
         }
         beside = self._checkpoint.with_suffix(".partial")
         torch.save(state, beside)
@@ -131,6 +135,21 @@ class TrainingRun:
         state = torch.load(self._checkpoint, map_location="cpu", weights_only=True)
         self.module.load_state_dict(state["module"])
         self.averaged.load_state_dict(state["averaged"])
-        self._optimiser.load_state_dict(state["optimiser"])
+        for optimiser, its_state in zip(self._optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(its_state)
         self._step = state["step"]
         _log.info("%s: goes on after step %d", self.name, self._step)
+
+
+def _optimisers(module: nn.Module, options: StageOptions) -> list[torch.optim.Optimizer]:
+    adam, muon = list(module.parameters()), list[nn.Parameter]()
+    if options.muon_learning_rate is not None:
+        embeddings = {m.weight for m in module.modules() if isinstance(m, nn.Embedding)}
+        muon = [p for p in adam if p.ndim >= 2 and p not in embeddings]
+        adam = [p for p in adam if p.ndim < 2 or p in embeddings]
+    optimisers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(adam, options.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
+    ]
+    if options.muon_learning_rate is not None:
+        optimisers.append(Muon(muon, options.muon_learning_rate))
+    return optimisers

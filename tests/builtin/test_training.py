@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from lpnode.builtin.caption import caption
+from lpnode.builtin.muon import Muon
 from lpnode.builtin.noise import signal_and_noise, with_chance
 from lpnode.builtin.scene import NUM_CHANCES, sample_scene
 from lpnode.builtin.train_autoencoder import reconstruction_loss
@@ -47,7 +48,13 @@ def test_a_run_that_was_cut_off_ends_with_the_same_weights(tmp_path: Path) -> No
         for stop in stops:
             torch.manual_seed(0)
             module = nn.Linear(3, 2)
-            options = StageOptions(num_steps=8, batch_size=4, learning_rate=0.1, num_warmup_steps=2)
+            options = StageOptions(
+                num_steps=8,
+                batch_size=4,
+                learning_rate=0.1,
+                muon_learning_rate=0.02,
+                num_warmup_steps=2,
+            )
             run = TrainingRun(name, module, options, tmp_path / f"{name}.pt", seed=1)
 
             def loss_of(
@@ -71,6 +78,18 @@ def test_a_run_that_was_cut_off_ends_with_the_same_weights(tmp_path: Path) -> No
         return torch.cat([p.flatten() for p in averaged.parameters()])
 
     torch.testing.assert_close(trained("whole", 8), trained("parts", 3, 5, 8), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("shape", [(8, 40), (40, 8), (6, 4, 3, 3)])
+def test_muon_steps_equally_far_in_every_direction(shape: tuple[int, ...]) -> None:
+    weight = nn.Parameter(torch.zeros(shape))
+    weight.grad = torch.randn(shape, generator=torch.Generator().manual_seed(2))
+    Muon([weight], lr=0.1).step()
+    step = weight.detach().reshape(shape[0], -1)
+    taller = max(1.0, step.shape[0] / step.shape[1]) ** 0.5
+    lengths = torch.linalg.svdvals(step) / taller / 0.1
+    assert float(lengths.min()) > 0.6
+    assert float(lengths.max()) < 1.3
 
 
 def test_the_loss_of_an_autoencoder_pulls_latents_to_unit_variance() -> None:
