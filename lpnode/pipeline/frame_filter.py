@@ -41,6 +41,9 @@ class FrameFilter:
     def release(self, state: StreamState) -> None:
         """There is nothing to release."""
 
+    async def run_background(self) -> None:
+        """There is nothing to do."""
+
     def unload(self) -> None:
         """Forgets the input buffers."""
         self._inputs.clear()

@@ -113,5 +113,11 @@ class Pipeline(Protocol):
     def release(self, state: StreamState) -> None:
         """Ends a stream."""
 
+    async def run_background(self) -> None:
+        """Work that makes later frames faster, such as compiling; ends when it is cancelled.
+
+        Called on the event loop once ``load`` is done, beside everything else. Never raises.
+        """
+
     def unload(self) -> None:
         """Returns the memory that ``load`` took."""

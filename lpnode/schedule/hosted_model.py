@@ -196,7 +196,11 @@ class HostedModel:
                 self._attach(stream)
             self._enter(ModelState.READY)
             self._settled.set()
+            background = attaching.create_task(
+                loaded.pipeline.run_background(), name=f"compile {self.model_id}"
+            )
             await self._broken.wait()
+            background.cancel()
 
     def _attach(self, stream: HostedStream) -> None:
         if self._attaching is not None and self._loaded is not None:

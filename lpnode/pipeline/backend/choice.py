@@ -14,10 +14,13 @@ import torch
 from lpnode.errors import ConfigError, HostError, NotBuilt
 from lpnode.model.diffusion_model import DiffusionModel
 from lpnode.pipeline.backend.agreement import Agreement, SampleFrame, agreement
+from lpnode.pipeline.backend.compiled_torch import CompiledTorchNetworks
+from lpnode.pipeline.backend.engine_cache import EngineCache, EngineCacheConfig
 from lpnode.pipeline.backend.networks import Networks, NetworkShapes
 from lpnode.pipeline.backend.onnx_networks import GraphCache
 from lpnode.pipeline.backend.onnxruntime_networks import OnnxRuntimeNetworks
 from lpnode.pipeline.backend.openvino_networks import OpenVinoNetworks
+from lpnode.pipeline.backend.tensorrt_networks import tensorrt_networks
 from lpnode.pipeline.backend.torch_networks import TorchNetworks
 
 logger = logging.getLogger(__name__)
@@ -75,7 +78,8 @@ def choose_networks(
     """Loads and prepares networks for a device.
 
     On a processor the backends are timed on the model itself, on all cores and on one, and must
-    agree with torch. A backend that cannot be had is replaced by the best of the others.
+    agree with torch. A backend that cannot be had is replaced by the best of the others. Where
+    ``SwitchableNetworks`` are chosen, somebody has to ``run`` them.
 
     Args:
         wanted: one of ``BACKENDS`` or ``ALIASES``.
@@ -87,13 +91,13 @@ def choose_networks(
         known = ", ".join((*BACKENDS, *ALIASES))
         raise ConfigError(f"no such diffusion backend: {wanted!r}; choose one of {known}")
     on_processor = torch.device(device).type == "cpu"
-    if name == "torch" or (name == "auto" and not (on_processor and dtype == torch.float32)):
+    if name == "torch" or (on_processor and name == "auto" and dtype != torch.float32):
         return Choice(_ready(TorchNetworks(device, dtype), model, shapes))
     if problem := _misplaced(name, on_processor, dtype):
         logger.warning("%s: %s; the next backend is taken", model.name, problem)
-        return choose_networks(
-            model, device=device, dtype=dtype, shapes=shapes, wanted="auto", folder=folder
-        )
+        name = "auto"
+    if not on_processor:
+        return Choice(_ready(_on_device(name, device, dtype, folder), model, shapes))
     graphs = GraphCache()
     makers: dict[str, _Make] = {
         "openvino": lambda threads: OpenVinoNetworks(folder, num_threads=threads, graphs=graphs),
@@ -104,15 +108,30 @@ def choose_networks(
 
 def _misplaced(name: str, on_processor: bool, dtype: torch.dtype) -> str:
     """Why a backend cannot be had on a device, and what to do; ``""`` when it can."""
-    if name in ("compiled", "tensorrt"):
-        if on_processor:
-            return f"the backend {name} runs on a CUDA device; give the model one, or choose auto"
-        return f"the backend {name} is not part of this build; choose auto or torch"
-    if not on_processor:
+    if name in ("compiled", "tensorrt") and on_processor:
+        return f"the backend {name} runs on a CUDA device; give the model one, or choose auto"
+    if name in ("onnxruntime", "openvino") and not on_processor:
         return f"the backend {name} runs on the processor here; choose auto, or the device cpu"
-    if name != "auto" and dtype != torch.float32:
+    if on_processor and name != "auto" and dtype != torch.float32:
         return f"the backend {name} is for frames in float32, which were asked for in {dtype}"
     return ""
+
+
+def _on_device(name: str, device: str, dtype: torch.dtype, folder: Path) -> Networks:
+    """What runs networks on a GPU: TensorRT where it is installed, unless another is asked for.
+
+    Its engines take minutes to build; torch serves until they are there. ``auto`` does not compile
+    with torch, which holds a model's start up for about as long.
+    """
+    if name == "compiled":
+        return CompiledTorchNetworks(device, dtype)
+    eager = TorchNetworks(device, dtype)
+    try:
+        return tensorrt_networks(eager, EngineCache(EngineCacheConfig(folder=folder)))
+    except NotBuilt as error:
+        level = logging.WARNING if name == "tensorrt" else logging.INFO
+        logger.log(level, "torch runs the networks on %s: %s", device, error)
+        return eager
 
 
 def _fastest(

@@ -140,6 +140,13 @@ class StreamDiffusion:
         _own(state).release()
         self._loadouts.drop_unused()
 
+    async def run_background(self) -> None:
+        """Compiles the networks of the first set of weights, if its backend does so.
+
+        Sets of weights with a stream's own LoRAs stay with what serves meanwhile.
+        """
+        await self._loadouts.run_background()
+
     def unload(self) -> None:
         """Returns the memory of model, networks and streams."""
         self._loadouts.unload()

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from lpnode.pipeline.backend.networks import NetworkShapes
+from lpnode.pipeline.backend.switchable_networks import SwitchableNetworks
 from lpnode.pipeline.open_model import OpenModel
 from lpnode.pipeline.stream_diffusion.conditioning import PromptCache
 from lpnode.pipeline.stream_diffusion.denoise_batch import BatchShape
@@ -107,6 +108,12 @@ class Loadout:
                 group.release()
                 del self._groups[key]
 
+    async def run_background(self) -> None:
+        """See ``Pipeline.run_background``."""
+        networks = self._opened.networks
+        if isinstance(networks, SwitchableNetworks):
+            await networks.run()
+
     def unload(self) -> None:
         """Returns everything."""
         for group in self._groups.values():
@@ -138,6 +145,11 @@ class Loadouts:
                 del self._by_choice[choice]
         for loadout in self._by_choice.values():
             loadout.drop_empty_groups()
+
+    async def run_background(self) -> None:
+        """See ``Pipeline.run_background``; for the weights that stay."""
+        for loadout in list(self._by_choice.values())[:1]:
+            await loadout.run_background()
 
     def unload(self) -> None:
         """Unloads everything."""

@@ -50,6 +50,8 @@ class StreamGroup:
         self._tables = self._make_tables(FIRST_SLOTS)
         self._free = list(range(FIRST_SLOTS))
         self._graphs: FrameGraphs | None = None
+        self._graphs_of = ""
+        """Which networks the graphs were captured from; compiled ones may take over meanwhile."""
 
     @property
     def batch(self) -> DenoiseBatch:
@@ -103,8 +105,10 @@ class StreamGroup:
         Waits for the device, once.
         """
         graphs = self._graphs
-        if graphs is None or graphs.images.data_ptr() != buffer.data_ptr():
+        is_current = graphs is not None and self._graphs_of == self._networks.name
+        if graphs is None or not is_current or graphs.images.data_ptr() != buffer.data_ptr():
             self._drop_graphs()
+            self._graphs_of = self._networks.name
             batch = self.batch
             state = (batch.carried, batch.stock_noise, batch.has_failed)
             graphs = self._graphs = FrameGraphs(self._pass, state, buffer)
