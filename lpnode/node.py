@@ -289,6 +289,7 @@ class Node:
                 self.on_chain.payments.summary().as_fields() if self.on_chain else None
             ),
             retry_tickets=self._retry_tickets if self.config.chain else None,
+            is_ready=self.ready.is_set,
         )
 
     def _set_base_price(self, sender: str, price: str, pixels: str, currency: str) -> None:

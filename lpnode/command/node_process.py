@@ -39,10 +39,10 @@ class NodeProcess:
         self.service_uri = ""
         self.operator_uri = ""
         self.ready_s = 0.0
-        """How long the node took until it was healthy."""
+        """How long the node took until its models were loaded."""
 
     async def __aenter__(self) -> Self:
-        """Raises: PeerGone: the node did not become healthy; with its last words."""
+        """Raises: PeerGone: the node did not become ready; with its last words."""
         service, operator = _free_ports(2)
         self.service_uri = f"https://127.0.0.1:{service}"
         self.operator_uri = f"http://127.0.0.1:{operator}"
@@ -65,7 +65,7 @@ class NodeProcess:
             start_new_session=True,
         )
         try:
-            await self._wait_until_healthy()
+            await self._wait_until_ready()
         except BaseException:
             await self._end()
             raise
@@ -96,7 +96,7 @@ class NodeProcess:
         assert self._process is not None
         return await self._process.wait()
 
-    async def _wait_until_healthy(self) -> None:
+    async def _wait_until_ready(self) -> None:
         assert self._process is not None
         deadline = time.monotonic() + _START_S
         async with aiohttp.ClientSession() as http:
@@ -104,13 +104,13 @@ class NodeProcess:
                 if self._process.returncode is not None:
                     raise PeerGone(f"the node did not start:\n{self._last_words()}")
                 try:
-                    async with http.get(f"{self.operator_uri}/healthz") as response:
+                    async with http.get(f"{self.operator_uri}/readyz") as response:
                         if response.status == 200:
                             return
                 except aiohttp.ClientError:
                     pass  # not listening yet
                 await asyncio.sleep(_POLL_S)
-        raise PeerGone(f"the node was not healthy after {_START_S:g} s:\n{self._last_words()}")
+        raise PeerGone(f"the node was not ready after {_START_S:g} s:\n{self._last_words()}")
 
     async def _end(self) -> None:
         process = self._process

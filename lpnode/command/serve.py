@@ -3,8 +3,11 @@
 import asyncio
 import gc
 import logging
+import os
 import resource
 import signal
+import sys
+import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -41,7 +44,19 @@ def run(words: Sequence[str], environment: Mapping[str, str]) -> int:
         _log.warning("gateways cannot dial the service address %s", config.service_uri)
     _raise_descriptor_limit()
     uvloop.run(_serve(config))
+    _leave_native_calls()
     return 0
+
+
+def _leave_native_calls() -> None:
+    """Ends the process at once if a model's thread was given up in a native call.
+
+    The interpreter would take down under it what it uses, which ends in an abort.
+    """
+    if any(thread.name.startswith("lpnode ") for thread in threading.enumerate()):
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def _raise_descriptor_limit() -> None:

@@ -51,6 +51,7 @@ class OperatorState:
         payments: how payments stand, as JSON can hold it; None where work is free.
         retry_tickets: has one won ticket, or with None every one that is not paid, tried again
             and returns them; raises LpnodeError with a text for the operator. None: off-chain.
+        is_ready: whether the models that are loaded at start can be used, or were given up.
     """
 
     version: str
@@ -63,6 +64,7 @@ class OperatorState:
     chain: Callable[[], ChainFacts | None] = lambda: None
     payments: Callable[[], object] | None = None
     retry_tickets: Callable[[TicketHash | None], Awaitable[Sequence[Winner]]] | None = None
+    is_ready: Callable[[], bool] = lambda: True
 
 
 def health_routes() -> list[Route]:
@@ -88,7 +90,8 @@ def operator_routes(state: OperatorState, *, is_monitored: bool) -> list[Route]:
         handlers["/metrics"] = _Metrics(state)
     routes = [Route(path=path, handler=one, methods=ANY) for path, one in handlers.items()]
     retry = Route(path="/tickets/retry", handler=_RetryTickets(state), methods="POST")
-    return [*health_routes(), *routes, retry]
+    ready = Route(path="/readyz", handler=_Ready(state), methods=ANY)
+    return [*health_routes(), ready, *routes, retry]
 
 
 class Operator:
@@ -118,6 +121,20 @@ class Operator:
 
 async def _healthz(request: Request) -> Response:
     return Response()
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """200 once the models that are loaded at start can be used, or are given up; 503 before."""
+
+    state: OperatorState
+
+    async def __call__(self, request: Request) -> Response:
+        return (
+            text_response(200, "ok\n")
+            if self.state.is_ready()
+            else text_response(503, "starting\n")
+        )
 
 
 @dataclass(frozen=True, slots=True)
