@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import shutil
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -74,16 +75,22 @@ class EngineCacheConfig:
 class EngineCache:
     """The engines of one folder. Any number of processes may share it; methods block.
 
-    Raises: ConfigError: the folder cannot be made.
+    Raises: ConfigError: the folder cannot be made, or others may write to it.
     """
 
     def __init__(self, config: EngineCacheConfig) -> None:
         self._config = config
         self._folder = config.folder
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            status = self._folder.stat()
         except OSError as error:
             raise ConfigError(f"engines cannot be kept in {self._folder}: {error}") from error
+        if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise ConfigError(
+                f"engines cannot be kept in {self._folder}: others may write to it, and engines "
+                "are code that is run; chown it to the node's user and chmod 700"
+            )
         self._refused: set[str] = set()
 
     def find(self, key: EngineKey) -> Path | None:

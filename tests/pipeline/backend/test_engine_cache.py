@@ -303,6 +303,14 @@ def test_a_cache_without_room_is_a_mistake_in_the_configuration(tmp_path: Path) 
         EngineCacheConfig(folder=tmp_path, max_bytes=0)
 
 
+def test_a_folder_that_others_may_write_to_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "engines"
+    folder.mkdir()
+    folder.chmod(0o770)
+    with pytest.raises(ConfigError, match=r"others may write to it.*chmod 700"):
+        EngineCache(EngineCacheConfig(folder=folder))
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="file/engines"):
