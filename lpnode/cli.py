@@ -20,7 +20,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one subcommand and returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _run(words)
+        code = _run(words)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Whoever read what was printed has seen enough; the interpreter would flush once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except ConfigError as error:
         print(f"lpnode: {error}", file=sys.stderr)
         return 2

@@ -8,7 +8,7 @@ import pytest
 
 from lpnode.cli import main
 
-COMMANDS = ("serve", "demo", "probe", "stream", "run", "earnings", "tickets", "doctor")
+COMMANDS = ("serve", "demo", "probe", "stream", "run", "model", "earnings", "tickets", "doctor")
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,6 +39,22 @@ def test_help_answers_without_loading_torch_or_codecs() -> None:
     )
     done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, check=False)
     assert done.returncode == 0
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    # More than a pipe holds, so that the writer is still writing when nobody reads any more.
+    program = "from lpnode import cli; cli._run = lambda words: print('x' * 200_000) or 0; " + (
+        "import sys; sys.exit(cli.main([]))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as writer:
+        assert writer.stdout is not None
+        assert writer.stderr is not None
+        writer.stdout.read(10)
+        writer.stdout.close()
+        assert writer.stderr.read() == b""
+    assert writer.returncode == 1
 
 
 def test_the_version_names_what_was_built(capsys: pytest.CaptureFixture[str]) -> None:
