@@ -91,11 +91,11 @@ def choose_networks(
         known = ", ".join((*BACKENDS, *ALIASES))
         raise ConfigError(f"no such diffusion backend: {wanted!r}; choose one of {known}")
     on_processor = torch.device(device).type == "cpu"
-    if name == "torch" or (on_processor and name == "auto" and dtype != torch.float32):
-        return Choice(_ready(TorchNetworks(device, dtype), model, shapes))
     if problem := _misplaced(name, on_processor, dtype):
         logger.warning("%s: %s; the next backend is taken", model.name, problem)
         name = "auto"
+    if name == "torch" or (on_processor and dtype != torch.float32):
+        return Choice(_ready(TorchNetworks(device, dtype), model, shapes))
     if not on_processor:
         return Choice(_ready(_on_device(name, device, dtype, folder), model, shapes))
     graphs = GraphCache()
@@ -112,7 +112,7 @@ def _misplaced(name: str, on_processor: bool, dtype: torch.dtype) -> str:
         return f"the backend {name} runs on a CUDA device; give the model one, or choose auto"
     if name in ("onnxruntime", "openvino") and not on_processor:
         return f"the backend {name} runs on the processor here; choose auto, or the device cpu"
-    if on_processor and name != "auto" and dtype != torch.float32:
+    if on_processor and name not in ("auto", "torch") and dtype != torch.float32:
         return f"the backend {name} is for frames in float32, which were asked for in {dtype}"
     return ""
 
