@@ -7,8 +7,8 @@ from typing import Any
 import av
 from PIL import Image
 
-from lpnode.command.demo import AFTER, BEFORE
 from lpnode.command.demo_frames import DemoFrames
+from lpnode.command.demo_models import DEMO_MODELS
 from lpnode.media.frame import Colour, Frame, Matrix
 from lpnode.media.tensor import cover_crop, to_frame, to_tensor
 from lpnode.media.test_source import MovingPicture, read_mark
@@ -16,6 +16,7 @@ from lpnode.pipeline.edge_style import EdgeStyle
 from lpnode.pipeline.passthrough import Passthrough
 from lpnode.pipeline.pipeline import FrameJob
 
+SHOW = DEMO_MODELS["edge-style"]
 SIZE = (640, 360)
 COLOUR = Colour(Matrix.BT601, is_full_range=False)
 FPS, SECONDS = 10, 10
@@ -44,7 +45,7 @@ def taken(pipeline: Any, before: Mapping[str, Any], after: Mapping[str, Any]) ->
 
 
 def test_the_demos_own_parameters_change_frames_and_change_them_again(tmp_path: Path) -> None:
-    frames = taken(EdgeStyle(), BEFORE, AFTER)
+    frames = taken(EdgeStyle(), SHOW.before, SHOW.after)
     verdict = frames.verdict()
     assert verdict.is_changed
     assert verdict.is_updated
@@ -61,7 +62,7 @@ def test_frames_that_come_back_as_they_were_are_not_taken_for_changed() -> None:
 
 
 def test_an_update_without_effect_is_noticed() -> None:
-    verdict = taken(EdgeStyle(), BEFORE, BEFORE).verdict()
+    verdict = taken(EdgeStyle(), SHOW.before, SHOW.before).verdict()
     assert verdict.is_changed
     assert not verdict.is_updated
 
@@ -73,7 +74,7 @@ def test_nothing_back_is_no_change() -> None:
 
 
 def test_the_number_survives_both_parameter_sets() -> None:
-    for params in (BEFORE, AFTER):
+    for params in (SHOW.before, SHOW.after):
         for number in (7, 150, 4095):
             frame = returned(number, EdgeStyle(), params)
             assert read_mark(frame.picture, SIZE) == number
