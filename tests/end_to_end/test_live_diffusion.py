@@ -89,17 +89,17 @@ async def watch(
 
 
 async def test_a_prompt_that_changes_in_mid_stream_changes_the_pictures(tmp_path: Path) -> None:
-    moving = PictureInput(SIZE, FPS, duration_s=8)
+    moving = PictureInput(SIZE, FPS, duration_s=6)
     bad = {"prompt": RED, "t_index_list": [90]}
-    watched = await watch(tmp_path, moving, {"prompt": RED}, {2.0: bad, 4.0: {"prompt": GREEN}})
+    watched = await watch(tmp_path, moving, {"prompt": RED}, {1.0: bad, 3.0: {"prompt": GREEN}})
     assert {picture.shape for picture in watched.pictures.values()} == {(128, 128, 3)}
     numbers = list(watched.pictures)
     assert numbers == sorted(set(numbers))
     # Parameters that cannot be used leave the stream as it was, and are named.
     assert any("t_index_list" in error for error in watched.errors)
-    before = watched.mean_colour(range(0, 4 * FPS))
-    after = watched.mean_colour(range(5 * FPS, 8 * FPS))
-    print(f"\n{len(numbers)} of {8 * FPS} frames; mean colour {before} → {after}")
+    before = watched.mean_colour(range(0, 3 * FPS))
+    after = watched.mean_colour(range(4 * FPS, 6 * FPS))
+    print(f"\n{len(numbers)} of {6 * FPS} frames; mean colour {before} → {after}")
     assert before[0] - before[1] > after[0] - after[1] + 10  # redder before, greener after
     assert before.mean() > after.mean() + 20  # a white background before, a black one after
 
@@ -111,7 +111,7 @@ async def test_of_a_still_scene_most_frames_cost_next_to_nothing(tmp_path: Path)
         params = {"prompt": RED, "enable_similar_image_filter": is_on}
         folder = tmp_path / name
         folder.mkdir()
-        watched = await watch(folder, StillInput(duration_s=8), params, {})
+        watched = await watch(folder, StillInput(duration_s=5), params, {})
         repeated = watched.samples.get("lpnode_frames_total repeated", 0.0)
         costs[name] = (watched.cpu_s, repeated, watched.samples["lpnode_frames_total sent"])
         print(f"\n{name} the filter: {watched.cpu_s:.1f} s of CPU, {repeated:g} repeated")

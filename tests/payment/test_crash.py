@@ -16,7 +16,12 @@ TESTS = Path(__file__).parent.parent
     ("num_kills", "seed"),
     [
         pytest.param(20, 1, id="20 kills"),
-        pytest.param(400, 2, id="400 kills", marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
+        pytest.param(
+            400,
+            2,
+            id="400 kills",
+            marks=[pytest.mark.slow, pytest.mark.campaign, pytest.mark.timeout(600)],
+        ),
     ],
 )
 def test_a_killed_node_loses_no_ticket_and_takes_no_nonce_twice(

@@ -182,6 +182,7 @@ def test_50_000_tickets_get_the_verdicts_of_recovery(
 
 
 @pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.timeout(1200)
 def test_1_000_000_tickets_get_the_verdicts_of_recovery(
     verifiers: dict[str, TicketVerifier],
