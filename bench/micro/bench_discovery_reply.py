@@ -19,6 +19,7 @@ from lpnode.protocol import lp_rpc_pb2 as pb
 from lpnode.protocol.capability import DEFAULT_CAPABILITIES, LIVE_VIDEO_TO_VIDEO, to_bitstring
 from lpnode.schedule.capacity import Capacity, ModelKey
 
+MODELS = tuple(entry for entry in DEFAULT_AI_MODELS if entry.warm)
 URI = "https://127.0.0.1:8935"
 REQUESTS = {
     "poll": discovery_request(),
@@ -63,12 +64,10 @@ class Usual:
 @pytest.mark.parametrize("kind", REQUESTS)
 @pytest.mark.parametrize("way", ["spliced", "built anew"])
 def bench_reply(benchmark: BenchmarkFixture, way: str, kind: str) -> None:
-    capacity = Capacity(slots_of(DEFAULT_AI_MODELS))
+    capacity = Capacity(slots_of(MODELS))
     tokens = AuthTokens(bytes(32))
     usual = Usual(capacity, tokens)
-    quote = Quote(
-        QuoteConfig(service_uri=URI), models=DEFAULT_AI_MODELS, capacity=capacity, tokens=tokens
-    )
+    quote = Quote(QuoteConfig(service_uri=URI), models=MODELS, capacity=capacity, tokens=tokens)
     spliced = Orchestrator(quote=quote, capacity=capacity, tokens=tokens)
     ask = (spliced if way == "spliced" else usual).get_orchestrator
     raw = REQUESTS[kind].SerializeToString()
