@@ -7,7 +7,7 @@ import torch
 from lpnode.model.diffusion_model import ModelTraits
 from lpnode.pipeline.backend.engine_key import NetworkKind
 from lpnode.pipeline.backend.networks import Conditioning, NetworkShapes
-from lpnode.pipeline.backend.onnx_networks import GraphRunner
+from lpnode.pipeline.backend.onnx_networks import GraphRunner, unet_inputs
 
 
 class EngineNetworks:
@@ -58,14 +58,7 @@ class EngineNetworks:
         self, latents: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
     ) -> torch.Tensor:
         """See ``Networks.predict``."""
-        inputs = {
-            "sample": latents,
-            "timestep": timesteps.float(),
-            "encoder_hidden_states": conditioning.tokens,
-        }
-        if conditioning.pooled is not None and conditioning.size_ids is not None:
-            inputs["text_embeds"] = conditioning.pooled
-            inputs["time_ids"] = conditioning.size_ids
+        inputs = unet_inputs(latents, timesteps, conditioning)
         return self._run(NetworkKind.UNET, inputs, len(latents))
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:

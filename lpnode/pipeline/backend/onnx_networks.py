@@ -128,14 +128,7 @@ class OnnxNetworks(ABC):
         self, latents: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
     ) -> torch.Tensor:
         """See ``Networks.predict``."""
-        inputs = {
-            "sample": latents,
-            "timestep": timesteps.float(),
-            "encoder_hidden_states": conditioning.tokens,
-        }
-        if conditioning.pooled is not None and conditioning.size_ids is not None:
-            inputs["text_embeds"] = conditioning.pooled
-            inputs["time_ids"] = conditioning.size_ids
+        inputs = unet_inputs(latents, timesteps, conditioning)
         return self._run(NetworkKind.UNET, self._size_of(latents), inputs, tuple(latents.shape))
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
@@ -204,3 +197,18 @@ class OnnxNetworks(ABC):
         if self._model is None:
             raise HostError(f"no model is loaded into {self.name}")
         return self._model
+
+
+def unet_inputs(
+    latents: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
+) -> dict[str, torch.Tensor]:
+    """What the exported UNet takes, by name. Source: streamdiffusion.md section 14."""
+    inputs = {
+        "sample": latents,
+        "timestep": timesteps.float(),
+        "encoder_hidden_states": conditioning.tokens,
+    }
+    if conditioning.pooled is not None and conditioning.size_ids is not None:
+        inputs["text_embeds"] = conditioning.pooled
+        inputs["time_ids"] = conditioning.size_ids
+    return inputs
