@@ -137,6 +137,13 @@ def bench_streams(
     run(pipeline, jobs)
     benchmark.extra_info["num_streams"] = num_streams
     benchmark(run, pipeline, jobs)
-    assert pipeline.run(jobs) is not None
+    # The first of two more frames is what comes out with the second, two steps being in flight.
+    for pts_ticks in (1, 2):
+        later = [FrameJob(job.state, job.frame, pts_ticks) for job in jobs]
+        results = pipeline.run(later)
+    for result in results:
+        assert isinstance(result, FrameResult)
+        assert result.pts_ticks == 1
+        assert result.frame.isfinite().all()
     for stream in streams:
         pipeline.release(stream)

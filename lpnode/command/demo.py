@@ -74,7 +74,8 @@ def _payment(resources: ExitStack, folder: Path, console: Console) -> DemoPaymen
     try:
         return resources.enter_context(demo_payment(folder))
     except NoEvm as error:
-        console.print(f"nothing is paid in this run: {error}", highlight=False)
+        # Its fix names an extra in brackets, which is no markup.
+        console.print(f"nothing is paid in this run: {error}", highlight=False, markup=False)
         return None
 
 

@@ -66,7 +66,7 @@ class NodeProcess:
         )
         try:
             await self._wait_until_ready()
-        except BaseException:
+        except BaseException:  # Ctrl-C must not leave the node running either
             await self._end()
             raise
         self.ready_s = time.monotonic() - started_at

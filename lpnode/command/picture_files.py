@@ -62,8 +62,8 @@ def write_picture(folder: Path, rgb: NDArray[np.uint8], parameters: Mapping[str,
             with path.open("xb") as file:
                 try:
                     Image.fromarray(rgb).save(file, format="PNG", pnginfo=text)
-                except BaseException:
-                    path.unlink(missing_ok=True)  # Ctrl-C leaves no half of a picture
+                except BaseException:  # Ctrl-C leaves no half of a picture either
+                    path.unlink(missing_ok=True)
                     raise
         except FileExistsError:
             number += 1

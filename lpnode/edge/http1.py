@@ -147,7 +147,7 @@ class Http1Server:
                             await outgoing.write(piece)
                 except (ConnectionError, asyncio.CancelledError):
                     raise
-                except Exception:
+                except Exception:  # logged here, and raised on
                     logger.exception("answer to %s broke off", connection.peer)
                     # The head is out: only a broken connection can say that the rest is missing.
                     connection.abort()

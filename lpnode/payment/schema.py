@@ -121,7 +121,7 @@ def migrate(connection: sqlite3.Connection) -> None:
                 connection.execute(step)
             connection.execute(f"PRAGMA user_version = {number}")
             connection.execute("COMMIT")
-        except BaseException:
+        except BaseException:  # a migration is whole or not at all
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise

@@ -89,7 +89,7 @@ class PaymentStore:
         except (sqlite3.Error, OSError) as error:
             os.close(self._lock_fd)
             raise ConfigError(f"the payment store {path} cannot be opened: {error}") from error
-        except BaseException:
+        except BaseException:  # nobody else gives the lock back
             os.close(self._lock_fd)
             raise
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()

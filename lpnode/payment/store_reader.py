@@ -34,7 +34,7 @@ class StoreReader:
             )
             try:
                 self._begin(connection)
-            except BaseException:
+            except BaseException:  # nobody else closes the connection
                 connection.close()
                 raise
         except sqlite3.Error as error:

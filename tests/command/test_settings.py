@@ -161,3 +161,13 @@ def test_help_names_every_flag() -> None:
     assert max(map(len, text.splitlines())) <= 98
     # No name runs into what it means.
     assert all(f"  -{flag.name} " in text for flag in SERVE_FLAGS if flag.is_used)
+
+
+def test_one_gpu_or_none_is_chosen_by_number(tmp_path: Path) -> None:
+    config = configured("-nvidia", "1", "-aiBackend", "torch", "-dataDir", str(tmp_path))
+    assert (config.gpu, config.may_use_gpu, config.ai_backend) == (1, True, "torch")
+    assert config.diffusion_models == tmp_path / "models"
+    assert not configured("-nvidia", "none").may_use_gpu
+    assert configured("-aiModelsDir", "/srv/models").diffusion_models == Path("/srv/models")
+    with pytest.raises(ConfigError, match="-nvidia: expected the number of one GPU, or none"):
+        configured("-nvidia", "0,1")

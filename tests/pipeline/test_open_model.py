@@ -14,7 +14,7 @@ from lpnode.errors import BadParameters, ConfigError, NotCapable
 from lpnode.model.place import ModelPlace, find_model
 from lpnode.pipeline.backend.networks import NetworkShapes
 from lpnode.pipeline.catalog import Catalog, built_in
-from lpnode.pipeline.open_model import DiffusionConfig, ModelOpener, OpenModel
+from lpnode.pipeline.open_model import DiffusionConfig, ModelOpener, OpenModel, choose_device
 from lpnode.pipeline.stream_diffusion.params import SmallStreamDiffusionParams
 
 SHAPES = NetworkShapes(width=64, height=64, max_images=1, max_rows=2)
@@ -173,3 +173,16 @@ def test_an_unknown_id_is_refused(catalog: Catalog, caplog: pytest.LogCaptureFix
     assert "streamdiffusion" not in built_in()
     with pytest.raises(NotCapable, match="unknown model 'no/model'; this node knows"):
         catalog.create("no/model", "cpu")
+
+
+def test_models_run_on_the_gpu_that_was_chosen_or_on_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device(None) == "cuda:0"
+    assert choose_device(1) == "cuda:1"
+    assert choose_device(None, may_use_gpu=False) == "cpu"
+    with pytest.raises(ConfigError, match="-nvidia 2: torch sees 2 GPUs"):
+        choose_device(2)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert choose_device(None) == "cpu"

@@ -81,7 +81,7 @@ class LiveEndpoint:
                 meter = await self._till.begin_live(credentials, job.model_id)
             try:
                 self._sessions.start(place, job, credentials.admission, meter)
-            except BaseException:
+            except BaseException:  # whatever it was, nobody else closes the meter
                 if meter is not None:
                     meter.close("the session could not be started")
                 raise

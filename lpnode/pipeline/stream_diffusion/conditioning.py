@@ -109,7 +109,7 @@ class ConditioningRows:
                 mine[: len(theirs)].copy_(theirs)
 
     def gather(self, slots: torch.Tensor) -> Conditioning:
-        """The rows of (S,) slots, stream by stream."""
+        """The rows of (S,) slots, stream by stream; copied, as networks want them side by side."""
         return Conditioning(
             self.tokens.index_select(0, slots).flatten(0, 1),
             None if self.pooled is None else self.pooled.index_select(0, slots).flatten(0, 1),

@@ -57,7 +57,7 @@ class DiffusionStream:
         self._generator = torch.Generator()
         try:
             self._apply(params, self._prepare(params, self.group.key.shape))
-        except BaseException:
+        except BaseException:  # nobody else gives the slot back
             self.group.leave(self.slot)
             raise
 
