@@ -10,6 +10,7 @@ from lpnode.model.diffusion_model import DiffusionModel, Embedding, ModelFamily,
 from lpnode.pipeline.backend.networks import Conditioning
 from lpnode.pipeline.backend.torch_networks import TorchNetworks
 from lpnode.pipeline.open_model import OpenModel
+from lpnode.pipeline.pipeline import FrameJob, FrameResult, StreamState
 from lpnode.pipeline.stream_diffusion.params import SmallStreamDiffusionParams
 from lpnode.pipeline.stream_diffusion.pipeline import StreamDiffusion
 from lpnode.pipeline.stream_diffusion.served_model import LoraChoice, ServedModel
@@ -184,3 +185,34 @@ def make_studio() -> Iterator[MakeStudio]:
 @pytest.fixture
 def studio(make_studio: MakeStudio) -> Studio:
     return make_studio()
+
+
+def scene(number: int) -> torch.Tensor:
+    """A picture in [-1, 1] that differs from number to number."""
+    generator = torch.Generator().manual_seed(100 + number)
+    return torch.rand(3, SIDE, SIDE, generator=generator) * 2 - 1
+
+
+def feed(studio: Studio, *frames: tuple[StreamState, torch.Tensor, int]) -> list[object]:
+    """Runs one batch of (stream, picture, PTS); pictures are copied out of the results."""
+    buffer = studio.pipeline.input_buffer(SIDE, SIDE)
+    jobs = []
+    for row, (stream, picture, pts_ticks) in enumerate(frames):
+        buffer[row].copy_(picture)
+        jobs.append(FrameJob(stream, buffer[row], pts_ticks))
+    return [
+        FrameResult(result.frame.clone(), result.pts_ticks, result.is_repeat)
+        if isinstance(result, FrameResult)
+        else result
+        for result in studio.pipeline.run(jobs)
+    ]
+
+
+def shown(studio: Studio, stream: StreamState, numbers: range) -> list[FrameResult]:
+    """Feeds scenes by number, which are their timestamps too; what came out, without gaps."""
+    results = [feed(studio, (stream, scene(number), number))[0] for number in numbers]
+    return [result for result in results if isinstance(result, FrameResult)]
+
+
+def pictures(results: list[FrameResult]) -> torch.Tensor:
+    return torch.stack([result.frame for result in results])
