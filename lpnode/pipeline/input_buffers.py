@@ -7,7 +7,8 @@ import torch
 from lpnode.pipeline.pipeline import PipelineSpec
 
 MAX_SIZES = 4
-"""Frame sizes kept at once; one at 1024x1024 float32 takes 12 MiB a batch row."""
+"""Frame sizes kept at once, if a batch cannot have more; one at 1024x1024 float32 takes 12 MiB a
+batch row."""
 
 
 class InputBuffers:
@@ -20,7 +21,8 @@ class InputBuffers:
     def get(self, width: int, height: int) -> torch.Tensor:
         """The buffer for frames of this size; its content is whatever was written last.
 
-        The least recently used size gives way when more than ``MAX_SIZES`` are wanted.
+        The least recently used size gives way when more than ``MAX_SIZES`` are wanted, but none
+        that the frames of the present batch may lie in.
         """
         size = (width, height)
         buffer = self._by_size.get(size)
@@ -29,7 +31,7 @@ class InputBuffers:
             shape = (spec.max_batch, 3, height, width)
             buffer = torch.zeros(shape, dtype=spec.dtype, device=spec.device)
             self._by_size[size] = buffer
-            if len(self._by_size) > MAX_SIZES:
+            if len(self._by_size) > max(MAX_SIZES, spec.max_batch):
                 self._by_size.popitem(last=False)
         else:
             self._by_size.move_to_end(size)

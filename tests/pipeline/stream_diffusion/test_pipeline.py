@@ -6,7 +6,7 @@ from diffusion_studio import MakeStudio, Studio, feed, pictures, scene, shown
 from torch import Tensor
 
 from lpnode.errors import BadParameters, HostError
-from lpnode.pipeline.pipeline import FrameResult
+from lpnode.pipeline.pipeline import FrameJob, FrameResult
 
 
 @pytest.mark.parametrize("t_index_list", [[32], [16, 32], [5, 16, 32, 40]])
@@ -287,3 +287,19 @@ def test_a_frame_as_one_graph_gives_the_very_same_pictures(
         if isinstance(expected, FrameResult) and isinstance(result, FrameResult):
             assert result.pts_ticks == expected.pts_ticks
             assert torch.equal(result.frame, expected.frame)
+
+
+@pytest.mark.parametrize("uses_graphs", [False, True])
+def test_every_stream_of_a_batch_may_have_a_size_of_its_own(
+    make_studio: MakeStudio, uses_graphs: bool
+) -> None:
+    studio = make_studio(uses_graphs=uses_graphs)
+    sizes = [(64 * width, 64 * height) for width in (1, 2, 3) for height in (1, 2)]
+    jobs = []
+    for pts_ticks, (width, height) in enumerate(sizes):
+        stream = studio.pipeline.prepare(studio.params(width=width, height=height))
+        frame = studio.pipeline.input_buffer(width, height)[0].fill_(0.5)
+        jobs.append(FrameJob(stream, frame, pts_ticks))
+    results = studio.pipeline.run(jobs)
+    got = [r.frame.shape[:0:-1] for r in results if isinstance(r, FrameResult)]
+    assert [tuple(size) for size in got] == sizes
