@@ -178,6 +178,8 @@ class DiffusionStream:
         self.similarity = change.similarity
         if self.similarity is not None and params != self.params:
             self.similarity.forget()  # the picture of a still scene must change too
+        if params.skip_diffusion != self.params.skip_diffusion:
+            self.lose_frames()  # those in flight are older than what is shown meanwhile
         self.params = params
 
 

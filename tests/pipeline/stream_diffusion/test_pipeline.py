@@ -303,3 +303,13 @@ def test_every_stream_of_a_batch_may_have_a_size_of_its_own(
     results = studio.pipeline.run(jobs)
     got = [r.frame.shape[:0:-1] for r in results if isinstance(r, FrameResult)]
     assert [tuple(size) for size in got] == sizes
+
+
+def test_time_never_goes_back_when_diffusion_comes_back(studio: Studio) -> None:
+    stream = studio.pipeline.prepare(studio.params())
+    results = shown(studio, stream, range(3))
+    studio.pipeline.update(stream, studio.params(skip_diffusion=True))
+    results += shown(studio, stream, range(3, 6))
+    studio.pipeline.update(stream, studio.params())
+    results += shown(studio, stream, range(6, 9))
+    assert [r.pts_ticks for r in results] == [0, 1, 3, 4, 5, 6, 7]
