@@ -45,6 +45,7 @@ class WatchedNetworks(TorchNetworks):
 
     rows: list[int]
     most_images: int | None = None
+    has_no_memory_to_decode = False
     error: Exception | None = None
 
     def encode(self, images: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
@@ -59,6 +60,11 @@ class WatchedNetworks(TorchNetworks):
     ) -> torch.Tensor:
         self.rows.append(len(latents))
         return super().predict(latents, timesteps, conditioning)
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        if self.has_no_memory_to_decode:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        return super().decode(latents)
 
 
 def small_model(*, is_tiny_vae: bool = True, seed: int = 0) -> DiffusionModel:

@@ -114,6 +114,8 @@ class StreamDiffusion:
                 except Exception as error:
                     if not is_out_of_memory(error):
                         raise
+                    for job in jobs:  # what they carry may be a frame ahead already
+                        _own(job.state).lose_frames()
                     if len(share) > 1:
                         self._take_fewer_streams(len(share), error)
                         continue

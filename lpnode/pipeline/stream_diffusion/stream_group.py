@@ -90,7 +90,7 @@ class StreamGroup:
             noise: for the encoder, see ``Networks.encode``; and in sequential mode
                 (S, n - 1, C, h, w), for where something is added between steps.
         Returns: pictures (S, 3, H, W), valid until the networks decode again; and for each stream
-            whether its picture is not a number, in which case its state has been emptied.
+            whether its picture is not a number, and neither it nor the state is to be used.
         Source: streamdiffusion.md section 5.
         """
         index = torch.tensor(slots, device=self._networks.device)
@@ -136,7 +136,9 @@ class StreamGroup:
         else:
             latents = batch.step(slots, newest, self._predict)
         pictures = networks.decode(latents.to(networks.dtype))
-        return pictures, batch.has_failed.index_select(0, slots)
+        # One sum a picture finds what half floats could not hold within the decoder.
+        is_sound = pictures.flatten(1).sum(dim=1, dtype=torch.float32).isfinite()
+        return pictures, batch.has_failed.index_select(0, slots) | ~is_sound
 
     def _predict(
         self, rows: torch.Tensor, timesteps: torch.Tensor, slots: torch.Tensor

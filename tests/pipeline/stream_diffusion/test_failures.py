@@ -43,10 +43,13 @@ def test_too_little_memory_for_a_batch_makes_smaller_batches(make_studio: MakeSt
     for stream in streams:
         feed(studio, (stream, scene(0), 0))
     studio.networks.most_images = 2
+    # Each stream's batch is filled anew, since nobody knows how far the call that failed had come.
+    results = feed(studio, *((stream, scene(1), 1) for stream in streams))
+    assert [r.pts_ticks for r in results if isinstance(r, FrameResult)] == [1] * 4
     studio.networks.rows.clear()
-    feed(studio, *((stream, scene(1), 1) for stream in streams))
-    results = feed(studio, *((stream, scene(2), 2) for stream in streams))
-    assert all(isinstance(result, FrameResult) for result in results)
+    feed(studio, *((stream, scene(2), 2) for stream in streams))
+    results = feed(studio, *((stream, scene(3), 3) for stream in streams))
+    assert [r.pts_ticks for r in results if isinstance(r, FrameResult)] == [2] * 4
     assert studio.networks.rows == [4, 4, 4, 4]
 
 
@@ -64,3 +67,38 @@ def test_what_else_goes_wrong_is_the_host_s_affair(studio: Studio) -> None:
     studio.networks.error = RuntimeError("an illegal instruction")
     with pytest.raises(RuntimeError, match="illegal instruction"):
         feed(studio, (stream, scene(0), 0))
+
+
+def test_a_picture_that_only_the_decoder_damaged_is_not_shown(studio: Studio) -> None:
+    stream = studio.pipeline.prepare(studio.params())
+    feed(studio, (stream, scene(0), 0))
+    vae = studio.opened[0][2].vae
+    weight = next(iter(vae.decoder.parameters()))  # type: ignore[union-attr,operator]
+    sound = weight.clone()
+    weight.fill_(float("nan"))
+    result = feed(studio, (stream, scene(1), 1))[0]
+    assert isinstance(result, HostError)
+    weight.copy_(sound)
+    later = feed(studio, (stream, scene(2), 2))[0]
+    assert isinstance(later, FrameResult)
+    assert later.pts_ticks == 2
+    assert later.frame.isfinite().all()
+
+
+def test_a_frame_that_was_not_decoded_for_want_of_memory_puts_no_other_in_its_place(
+    make_studio: MakeStudio,
+) -> None:
+    studio, control = make_studio(), make_studio()
+    stream = studio.pipeline.prepare(studio.params())
+    other = control.pipeline.prepare(control.params())
+    feed(studio, (stream, scene(0), 0))
+    studio.networks.has_no_memory_to_decode = True
+    assert isinstance(feed(studio, (stream, scene(1), 1))[0], OutOfDeviceMemory)
+    studio.networks.has_no_memory_to_decode = False
+    results = [feed(studio, (stream, scene(number), number))[0] for number in (2, 3, 4)]
+    expected = [feed(control, (other, scene(number), number))[0] for number in (2, 3, 4)]
+    for result, wanted in zip(results, expected, strict=True):
+        assert (result is None) == (wanted is None)
+        if isinstance(result, FrameResult) and isinstance(wanted, FrameResult):
+            assert result.pts_ticks == wanted.pts_ticks
+            assert torch.equal(result.frame, wanted.frame)
