@@ -25,7 +25,8 @@ class _Change:
 
     coefficients: StepCoefficients
     noise_key: tuple[object, ...]
-    noise: torch.Tensor
+    noise: torch.Tensor | None
+    """None where what lies in the slot stays."""
     prompts: EncodedPrompts
     similarity: SimilarityFilter | None
 
@@ -56,7 +57,7 @@ class DiffusionStream:
         """What the noise in the slot was drawn from."""
         self._generator = torch.Generator()
         try:
-            self._apply(params, self._prepare(params, self.group.key.shape))
+            self._apply(params, self._prepare(params, self.group))
         except BaseException:  # nobody else gives the slot back
             self.group.leave(self.slot)
             raise
@@ -71,7 +72,7 @@ class DiffusionStream:
         Source: streamdiffusion.md sections 13, 15.1 and 17, quirk 5.
         """
         group = self._join(params)
-        change = self._prepare(params, group.key.shape)
+        change = self._prepare(params, group)
         if group is not self.group:
             self._move_to(group)
         self._apply(params, change)
@@ -123,43 +124,38 @@ class DiffusionStream:
         else:
             self.last_picture.copy_(picture)
 
-    def _prepare(self, params: StreamDiffusionParams, shape: BatchShape) -> _Change:
+    def _prepare(self, params: StreamDiffusionParams, group: StreamGroup) -> _Change:
         similarity = self.similarity
         if params.similarity != (similarity.config if similarity else None):
             config = params.similarity
             similarity = SimilarityFilter(config, seed=params.seed[0][0]) if config else None
+        noise_key = (
+            params.seed,
+            params.seed_interpolation_method,
+            params.normalize_seed_weights,
+            _kind_of_state(group),
+        )
         return _Change(
             coefficients=StepCoefficients.of(
                 params.t_index_list, params.num_inference_steps, is_one_step_turbo=False
             ),
-            noise_key=(
-                params.seed,
-                params.seed_interpolation_method,
-                params.normalize_seed_weights,
-                shape.num_steps,
-                shape.latent,
-            ),
-            noise=init_noise(params, shape),
+            noise_key=noise_key,
+            noise=None if noise_key == self._noise_key else init_noise(params, group.key.shape),
             prompts=self._encode(params),
             similarity=similarity,
         )
 
     def _move_to(self, group: StreamGroup) -> None:
         """Takes a slot in another group; frames in flight come along if it has as many steps."""
-        old_batch, old_slot = self.group.batch, self.slot
+        old, old_slot = self.group, self.slot
         self.slot = group.join()
-        self.group.leave(old_slot)
-        has_same_latents = (
-            group.key.steps_per_call == self.group.key.steps_per_call
-            and group.key.shape.latent == self.group.key.shape.latent
-        )
+        old.leave(old_slot)
         self.group = group
-        if has_same_latents and not group.key.is_sequential:
+        if _kind_of_state(old) == _kind_of_state(group):
             for name in ("carried", "init_noise", "stock_noise"):
                 table: torch.Tensor = getattr(group.batch, name)
-                table[self.slot].copy_(getattr(old_batch, name)[old_slot])
+                table[self.slot].copy_(getattr(old.batch, name)[old_slot])
         else:
-            self._noise_key = None
             self.lose_frames()
 
     def _apply(self, params: StreamDiffusionParams, change: _Change) -> None:
@@ -167,9 +163,11 @@ class DiffusionStream:
         batch.set_schedule(slot, change.coefficients)
         batch.set_guidance(slot, guidance_scale=params.guidance_scale, delta=params.delta)
         batch.set_adds_noise(slot, params.do_add_noise)
-        if change.noise_key != self._noise_key:
+        if change.noise is not None:
             batch.set_noise(slot, change.noise)
+            # One generator draws z and then what frames need; ``init_noise`` has one of its own.
             self._generator.manual_seed(params.seed[0][0])
+            self.draw(*change.noise.shape)
             self._noise_key = change.noise_key
         size = (params.width, params.height)
         self.group.conditioning.set_slot(slot, change.prompts, size)
@@ -181,6 +179,12 @@ class DiffusionStream:
         if params.skip_diffusion != self.params.skip_diffusion:
             self.lose_frames()  # those in flight are older than what is shown meanwhile
         self.params = params
+
+
+def _kind_of_state(group: StreamGroup) -> tuple[object, ...]:
+    """What groups must have in common for a stream to take its state from one to another."""
+    key = group.key
+    return key.shape.num_steps, key.shape.latent, key.is_sequential
 
 
 def init_noise(params: StreamDiffusionParams, shape: BatchShape) -> torch.Tensor:

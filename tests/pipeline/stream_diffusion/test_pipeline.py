@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lpnode.errors import BadParameters, HostError
 from lpnode.pipeline.pipeline import FrameJob, FrameResult
+from lpnode.pipeline.stream_diffusion.stream import DiffusionStream
 
 
 @pytest.mark.parametrize("t_index_list", [[32], [16, 32], [5, 16, 32, 40]])
@@ -313,3 +314,44 @@ def test_time_never_goes_back_when_diffusion_comes_back(studio: Studio) -> None:
     studio.pipeline.update(stream, studio.params())
     results += shown(studio, stream, range(6, 9))
     assert [r.pts_ticks for r in results] == [0, 1, 3, 4, 5, 6, 7]
+
+
+_STEPS = {"t_index_list": [5, 16, 32]}
+_STEP = {"t_index_list": [32]}
+_IN_TURN = {"use_denoising_batch": False}
+_GUIDED = {"cfg_type": "full", "guidance_scale": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (_STEPS | _IN_TURN, _STEP),
+        (_STEP | _IN_TURN, _STEPS | _GUIDED),
+        (_STEP, _STEP | _IN_TURN),
+        (_STEPS | _IN_TURN, _STEPS | _IN_TURN | _GUIDED),
+    ],
+    ids=str,
+)
+def test_a_stream_may_go_from_one_kind_of_batch_to_another(
+    studio: Studio, before: dict[str, object], after: dict[str, object]
+) -> None:
+    stream, fresh = (studio.pipeline.prepare(studio.params(**wish)) for wish in (before, after))
+    assert isinstance(stream, DiffusionStream)
+    assert isinstance(fresh, DiffusionStream)
+    shown(studio, stream, range(2))
+    studio.pipeline.update(stream, studio.params(**after))
+    noise = [s.group.batch.init_noise[s.slot] for s in (stream, fresh)]
+    assert torch.equal(*noise)
+    numbers = [[r.pts_ticks for r in shown(studio, s, range(2, 7))] for s in (stream, fresh)]
+    assert numbers[0] == numbers[1]
+
+
+def test_what_frames_draw_goes_on_behind_the_noise_of_the_stream(make_studio: MakeStudio) -> None:
+    studio = make_studio(is_tiny_vae=False)
+    stream = studio.pipeline.prepare(studio.params(seed=6, t_index_list=[16, 32]))
+    assert isinstance(stream, DiffusionStream)
+    latent = stream.group.key.shape.latent
+    generator = torch.Generator().manual_seed(6)
+    noise = torch.randn((2, *latent), generator=generator)
+    assert torch.equal(stream.group.batch.init_noise[stream.slot], noise)
+    assert torch.equal(stream.draw(*latent), torch.randn(latent, generator=generator))
