@@ -154,6 +154,7 @@ def make_studio() -> Iterator[MakeStudio]:
         max_batch: int = 8,
         max_rows: int = 16,
         uses_graphs: bool = False,
+        has_lcm_lora: bool = False,
     ) -> Studio:
         def open_model(choice: LoraChoice) -> OpenModel:
             if studio.open_error is not None:
@@ -163,7 +164,7 @@ def make_studio() -> Iterator[MakeStudio]:
             networks.rows = []
             networks.load(model)
             studio.opened.append((choice, networks, model))
-            return OpenModel(model, networks)
+            return OpenModel(model, networks, has_lcm_lora and choice.use_lcm_lora)
 
         studio = Studio(
             StreamDiffusion(

@@ -66,6 +66,8 @@ class OpenModel:
 
     model: DiffusionModel
     networks: Networks
+    has_lcm_lora: bool = False
+    """Whether the family's LCM-LoRA is in the weights because it was asked for."""
 
     def unload(self) -> None:
         """Returns the memory of both."""
@@ -107,7 +109,8 @@ class ModelOpener:
         fused = [(self._lora(name), strength) for name, strength in loras]
         tiny_vae = self._tiny_vae() if is_for_frames else None
         model = self._load(fused, tiny_vae)
-        if use_lcm_lora and (lcm_lora := self._lcm_lora(model, fused)):
+        lcm_lora = self._lcm_lora(model, fused) if use_lcm_lora else None
+        if lcm_lora is not None:
             model = self._load([*fused, (lcm_lora, 1.0)], tiny_vae)
         choice = choose_networks(
             model,
@@ -117,7 +120,7 @@ class ModelOpener:
             wanted=self.config.backend,
             folder=self.config.engines_dir,
         )
-        return OpenModel(model, choice.networks)
+        return OpenModel(model, choice.networks, has_lcm_lora=lcm_lora is not None)
 
     def _load(self, loras: list[tuple[Path, float]], tiny_vae: Path | None) -> DiffusionModel:
         return load_model(

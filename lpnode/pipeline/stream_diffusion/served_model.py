@@ -1,7 +1,7 @@
 """Which model a StreamDiffusion pipeline serves, and the weights it has in memory."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -61,6 +61,7 @@ class Loadout:
     def __init__(self, opened: OpenModel, served: ServedModel) -> None:
         self.traits = opened.model.traits
         self.prompts = PromptCache(opened.model.prompt_encoder)
+        self.has_lcm_lora = opened.has_lcm_lora
         self._opened = opened
         self._served = served
         self._groups: dict[GroupKey, StreamGroup] = {}
@@ -131,11 +132,18 @@ class Loadouts:
 
     def get(self, choice: LoraChoice) -> Loadout:
         """The weights of a choice, loaded if they are not yet. Raises: HostError, BadParameters."""
-        loadout = self._by_choice.get(choice)
+        loadout = self._by_choice.get(choice) or self._without_lcm_lora(choice)
         if loadout is None:
             loadout = Loadout(self._served.open_model(choice), self._served)
             self._by_choice[choice] = loadout
         return loadout
+
+    def _without_lcm_lora(self, choice: LoraChoice) -> Loadout | None:
+        """Weights that would have got an LCM-LoRA too, where there is none for the model."""
+        if choice.use_lcm_lora:
+            return None
+        loadout = self._by_choice.get(replace(choice, use_lcm_lora=True))
+        return None if loadout is None or loadout.has_lcm_lora else loadout
 
     def drop_unused(self) -> None:
         """Unloads what no stream uses any more."""

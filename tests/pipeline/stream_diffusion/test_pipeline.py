@@ -316,6 +316,15 @@ def test_time_never_goes_back_when_diffusion_comes_back(studio: Studio) -> None:
     assert [r.pts_ticks for r in results] == [0, 1, 3, 4, 5, 6, 7]
 
 
+@pytest.mark.parametrize(("has_lcm_lora", "num_loaded"), [(False, 1), (True, 2)])
+def test_weights_are_loaded_twice_only_where_an_lcm_lora_makes_a_difference(
+    make_studio: MakeStudio, has_lcm_lora: bool, num_loaded: int
+) -> None:
+    studio = make_studio(has_lcm_lora=has_lcm_lora)
+    studio.pipeline.prepare(studio.params(use_lcm_lora=False))
+    assert len(studio.opened) == num_loaded
+
+
 _STEPS = {"t_index_list": [5, 16, 32]}
 _STEP = {"t_index_list": [32]}
 _IN_TURN = {"use_denoising_batch": False}
