@@ -76,18 +76,28 @@ class StreamDiffusion:
         self._loadouts.get(LoraChoice.of(self.parse(None)))
 
     def warm(self, params: BaseParams) -> None:
-        """Prepares the networks for the size of ``params`` and sends a frame through."""
+        """Prepares the networks for the size of ``params`` and sends a frame through.
+
+        Raises: HostError: not even that frame came out, such as for want of memory.
+        """
         stream = self.prepare(params)
-        frame = self.input_buffer(params.width, params.height)[0].zero_()
-        self.run([FrameJob(stream, frame, 0)])
-        self.release(stream)
+        try:
+            frame = self.input_buffer(params.width, params.height)[0].zero_()
+            (result,) = self.run([FrameJob(stream, frame, 0)])
+        finally:
+            self.release(stream)
+        if isinstance(result, HostError):
+            raise result
 
     def prepare(self, params: BaseParams) -> StreamState:
         """See ``Pipeline.prepare``."""
         try:
             return DiffusionStream(_own_params(params), self._group, self._encode)
-        except InvalidArgument as error:
-            raise BadParameters(str(error)) from error
+        except BaseException as error:
+            self._loadouts.drop_unused()  # weights that were loaded for this stream alone
+            if isinstance(error, InvalidArgument):
+                raise BadParameters(str(error)) from error
+            raise
 
     def input_buffer(self, width: int, height: int) -> torch.Tensor:
         """See ``Pipeline.input_buffer``."""

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from diffusion_studio import SIDE, MakeStudio, Studio, feed, scene
+from diffusion_studio import SIDE, LetterEncoder, MakeStudio, Studio, feed, scene
 
 from lpnode.errors import HostError, OutOfDeviceMemory
 from lpnode.pipeline.pipeline import FrameResult
+from lpnode.pipeline.stream_diffusion.served_model import LoraChoice
 
 
 def test_a_frame_that_is_not_a_number_fails_alone_and_is_forgotten(
@@ -102,3 +103,24 @@ def test_a_frame_that_was_not_decoded_for_want_of_memory_puts_no_other_in_its_pl
         if isinstance(result, FrameResult) and isinstance(wanted, FrameResult):
             assert result.pts_ticks == wanted.pts_ticks
             assert torch.equal(result.frame, wanted.frame)
+
+
+def test_a_model_that_cannot_make_a_frame_is_not_warm(studio: Studio) -> None:
+    studio.networks.most_images = 0
+    with pytest.raises(OutOfDeviceMemory):
+        studio.pipeline.warm(studio.params())
+    studio.networks.most_images = None
+    studio.networks.error = RuntimeError("an illegal instruction")
+    with pytest.raises(RuntimeError, match="illegal instruction"):
+        studio.pipeline.warm(studio.params())
+    assert studio.pipeline._loadouts.get(LoraChoice((), use_lcm_lora=True)).is_idle
+
+
+def test_a_stream_that_cannot_be_prepared_leaves_no_weights_behind(studio: Studio) -> None:
+    params = studio.params(lora_dict={"x": 1.0})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LetterEncoder, "encode", lambda self, texts: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            studio.pipeline.prepare(params)
+    studio.pipeline.prepare(params)
+    assert len(studio.opened) == 3, "the weights of the stream that failed are gone"
