@@ -155,6 +155,12 @@ def test_every_model_folder_is_served_by_its_id(catalog: Catalog) -> None:
     assert pipeline.parse({}).width == 512
 
 
+def test_a_lora_that_is_not_there_is_told_by_the_name_of_the_parameter(catalog: Catalog) -> None:
+    pipeline = catalog.create("some/model", "cpu")
+    with pytest.raises(BadParameters, match=r"^lora_dict: there is no LoRA 'ink'"):
+        pipeline.prepare(pipeline.parse({"lora_dict": {"ink": 0.5}}))
+
+
 def test_the_model_that_ships_is_served_small(catalog: Catalog) -> None:
     params = catalog.create("lpnode/shapes", "cpu").parse({})
     assert isinstance(params, SmallStreamDiffusionParams)

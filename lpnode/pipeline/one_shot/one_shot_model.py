@@ -98,7 +98,10 @@ class OneShotModel:
             raise BadParameters(
                 f"pipeline configured with {self._names[0]} but called with {params.model_id}."
             )
-        return self.load(params.loras, lambda _: size)
+        try:
+            return self.load(params.loras, lambda _: size)
+        except BadParameters as error:
+            raise BadParameters(f"loras: {error}") from error
 
     def flags(self, pictures: Sequence[NDArray[np.uint8]]) -> list[bool] | None:
         """Whether each (H, W, 3) RGB picture is flagged; None where nobody can look.

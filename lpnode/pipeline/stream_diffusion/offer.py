@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lpnode.errors import ConfigError
+from lpnode.errors import BadParameters, ConfigError
 from lpnode.model.place import SHIPPED_MODEL, find_model
 from lpnode.pipeline.backend.networks import NetworkShapes
 from lpnode.pipeline.open_model import DiffusionConfig, ModelOpener, OpenModel
@@ -73,12 +73,15 @@ def stream_diffusion(model_id: str, config: DiffusionConfig) -> Callable[[str], 
         )
 
         def open_model(choice: LoraChoice) -> OpenModel:
-            return opener.open(
-                shapes,
-                loras=choice.loras,
-                is_for_frames=True,
-                use_lcm_lora=choice.use_lcm_lora,
-            )
+            try:
+                return opener.open(
+                    shapes,
+                    loras=choice.loras,
+                    is_for_frames=True,
+                    use_lcm_lora=choice.use_lcm_lora,
+                )
+            except BadParameters as error:
+                raise BadParameters(f"lora_dict: {error}") from error
 
         return StreamDiffusion(
             ServedModel(

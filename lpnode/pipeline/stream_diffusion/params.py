@@ -86,6 +86,8 @@ class StreamDiffusionParams(BaseParams):
             return super(StreamDiffusionParams, cls).parse(raw)
         values = {**(defaults or {}), **(raw or {})}
         num_steps = values.get("num_inference_steps")
+        if isinstance(num_steps, float) and num_steps.is_integer():  # 20.0, which is accepted
+            num_steps = int(num_steps)
         if raw and "t_index_list" not in raw and isinstance(num_steps, int):
             indices = values.get("t_index_list", (12, 20, 32))
             values["t_index_list"] = [min(index, max(0, num_steps - 1)) for index in indices]

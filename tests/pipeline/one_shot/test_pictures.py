@@ -314,7 +314,7 @@ def test_a_lora_that_is_not_there_leaves_the_model_as_it_is(open_pictures: OpenP
     opened = open_pictures()
     before = rgb(drawn(opened.one_shot))
     opened.open_error = BadParameters("there is no LoRA 'a'")
-    with pytest.raises(BadParameters, match="there is no LoRA 'a'"):
+    with pytest.raises(BadParameters, match="loras: there is no LoRA 'a'"):
         drawn(opened.one_shot, loras='{"a": 1}')
     assert np.array_equal(rgb(drawn(opened.one_shot)), before)
 

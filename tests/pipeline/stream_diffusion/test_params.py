@@ -113,6 +113,7 @@ def test_what_cannot_be_used_is_refused_by_name(raw: Any, message: str) -> None:
 
 def test_fewer_inference_steps_alone_cut_the_default_indices_to_the_grid() -> None:
     assert StreamDiffusionParams.parse({"num_inference_steps": 25}).t_index_list == (12, 20, 24)
+    assert StreamDiffusionParams.parse({"num_inference_steps": 25.0}).t_index_list == (12, 20, 24)
     assert StreamDiffusionParams.parse({"num_inference_steps": 1}).t_index_list == (0, 0, 0)
 
 
