@@ -43,7 +43,13 @@ class Catalog:
         return [*self._makers, *(offered_ids() if self._diffusion else ())]
 
     def create(self, model_id: str, device: str) -> Pipeline:
-        """Makes a pipeline that is not loaded yet; cheap.
+        """Makes a pipeline that is not loaded yet; cheap. Raises: as ``maker``."""
+        return self.maker(model_id)(device)
+
+    def maker(self, model_id: str) -> PipelineMaker:
+        """What makes the pipelines of a model id, now that its weights were found.
+
+        Should they go away, it is loading that fails, which is one model's affair.
 
         Raises:
             NotCapable: no pipeline serves this model id.
@@ -54,7 +60,7 @@ class Catalog:
             maker = stream_diffusion(model_id, self._diffusion)
         if maker is None:
             raise NotCapable(f"unknown model {model_id!r}; this node knows {self.model_ids()}")
-        return maker(device)
+        return maker
 
 
 def built_in(diffusion: DiffusionConfig | None = None) -> Catalog:

@@ -46,7 +46,7 @@ class ModelStatus:
 class LocalHost:
     """Loads, runs and restarts the models of one device. Used from the event loop only.
 
-    Raises: ConfigError: a model is not in the catalog.
+    Raises: ConfigError: a model is not in the catalog, or its weights are not there.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class LocalHost:
         for model_id, is_warm in config.models.items():
             model = HostedModel(
                 model_id,
-                partial(catalog.create, model_id, config.device),
+                partial(catalog.maker(model_id), config.device),
                 config.restart,
                 clocks,
                 self._recent_logs.lines,

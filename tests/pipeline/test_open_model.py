@@ -1,6 +1,7 @@
 """Models by id: what is found in the folder of models, and what belongs to it."""
 
 import logging
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from model_folders import write_model
 from safetensors.torch import save_file
 
-from lpnode.errors import BadParameters, ConfigError, NotCapable
+from lpnode.errors import BadParameters, ConfigError, ModelError, NotCapable
 from lpnode.model.place import ModelPlace, find_model
 from lpnode.pipeline.backend.networks import NetworkShapes
 from lpnode.pipeline.catalog import Catalog, built_in
@@ -171,6 +172,15 @@ def test_a_known_id_without_weights_says_how_to_get_them(catalog: Catalog) -> No
     assert "streamdiffusion" in catalog
     with pytest.raises(ConfigError, match="lpnode model add stabilityai/sd-turbo"):
         catalog.create("streamdiffusion", "cpu")
+
+
+def test_weights_that_go_away_while_a_node_runs_are_missed_when_they_are_loaded(
+    catalog: Catalog, models: Path
+) -> None:
+    make = catalog.maker("some/model")
+    shutil.rmtree(models)
+    with pytest.raises(ModelError, match=rf"^{re.escape(str(models))}.*: "):
+        make("cpu").load()
 
 
 def test_an_unknown_id_is_refused(catalog: Catalog, caplog: pytest.LogCaptureFixture) -> None:
