@@ -74,8 +74,8 @@ class Node:
         self._hurrying = asyncio.Event()
         self.on_chain: OnChain | None = None
         self._models = load_ai_models(config.ai_models) if config.service_uri else ()
-        catalog = built_in(_diffusion(config))
-        _check_models(self._models, catalog)
+        catalog = built_in(diffusion_config(config))
+        check_models(self._models, catalog)
         self._slots = slots_of(self._models)
         self._tokens = AuthTokens(load_secret(config.data_dir / "auth_secret"))
         self.capacity = Capacity(self._slots)
@@ -322,8 +322,8 @@ class Node:
             self.metrics.ai_container_in_use.set(self.capacity.in_use(key), **labels)
 
 
-def _check_models(models: Sequence[ModelEntry], catalog: Catalog) -> None:
-    """Raises: ConfigError: an entry this build cannot serve."""
+def check_models(models: Sequence[ModelEntry], catalog: Catalog) -> None:
+    """Raises: ConfigError: an entry this build cannot serve, or whose weights are not there."""
     for number, entry in enumerate(models, 1):
         name = f"-aiModels: entry {number} ({entry.pipeline}, {entry.model_id})"
         if entry.pipeline != LIVE_PIPELINE:
@@ -332,9 +332,14 @@ def _check_models(models: Sequence[ModelEntry], catalog: Catalog) -> None:
             raise ConfigError(f"{name}: url: models run in this process; leave url out")
         if entry.model_id not in catalog:
             raise ConfigError(f"{name}: model_id: this build knows {catalog.model_ids()}")
+        try:
+            catalog.maker(entry.model_id)
+        except ConfigError as error:
+            raise ConfigError(f"{name}: {error}") from error
 
 
-def _diffusion(config: NodeConfig) -> DiffusionConfig:
+def diffusion_config(config: NodeConfig) -> DiffusionConfig:
+    """Where the node has diffusion models, and what runs them."""
     return DiffusionConfig(
         models_dir=config.diffusion_models,
         engines_dir=config.data_dir / "engines",

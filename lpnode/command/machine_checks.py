@@ -16,6 +16,10 @@ from lpnode.errors import NotBuilt
 
 _OLDEST_PYTHON = (3, 11)
 _DESCRIPTORS = 4096
+_NEVER_RUN = (
+    "what is done on one (CUDA kernels and graphs, NVDEC, NVENC, TensorRT) was never run on "
+    "hardware by those who wrote this"
+)
 _REINSTALL = "install again with a C++20 compiler on PATH: pip install --force-reinstall ."
 
 
@@ -80,7 +84,7 @@ def _cuda_driver() -> Verdict:
     except OSError:
         return Verdict.note(
             "GPU driver",
-            "no libcuda.so.1: models run on the CPU",
+            f"no libcuda.so.1: models run on the CPU; {_NEVER_RUN}",
             "with an NVIDIA GPU, install its driver (or run the container with --gpus all)",
         )
     version = ctypes.c_int()
@@ -92,7 +96,7 @@ def _cuda_driver() -> Verdict:
         )
     count = ctypes.c_int()
     driver.cuDeviceGetCount(ctypes.byref(count))
-    return Verdict.ok("GPU driver", f"{found}, {count.value} devices")
+    return Verdict.ok("GPU driver", f"{found}, {count.value} devices; {_NEVER_RUN}")
 
 
 def _tensorrt() -> Verdict:
@@ -107,8 +111,7 @@ def _tensorrt() -> Verdict:
         return Verdict.note("TensorRT", f"{found}; GPUs run models through torch", fix)
     return Verdict.ok(
         "TensorRT",
-        f"{version}; its engines were never run on a GPU by those who wrote this, and each is "
-        "compared with torch before it serves",
+        f"{version}; each engine is compared with torch before it serves",
     )
 
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from cryptography import x509
 
-from lpnode.admission.ai_models import DEFAULT_AI_MODELS, load_ai_models
+from lpnode.admission.ai_models import DEFAULT_AI_MODELS, ModelEntry, load_ai_models
 from lpnode.command.verdict import Verdict
 from lpnode.config import Address, NodeConfig
 from lpnode.errors import ConfigError
@@ -101,12 +101,22 @@ def _service_address(config: NodeConfig) -> Verdict:
 def _models(config: NodeConfig) -> Verdict:
     try:
         entries = load_ai_models(config.ai_models) if config.ai_models else DEFAULT_AI_MODELS
+        _find_models(entries, config)
     except ConfigError as error:
         return Verdict.missing("models", str(error), "correct the list given with -aiModels")
     return Verdict.ok(
         "models",
         ", ".join(f"{entry.pipeline}/{entry.model_id} ({entry.capacity})" for entry in entries),
     )
+
+
+def _find_models(entries: Sequence[ModelEntry], config: NodeConfig) -> None:
+    try:
+        from lpnode.node import check_models, diffusion_config
+        from lpnode.pipeline.catalog import built_in
+    except ImportError:  # of native code, which has a check of its own
+        return
+    check_models(entries, built_in(diffusion_config(config)))
 
 
 def _port(subject: str, address: Address, setting: str) -> Verdict:

@@ -63,6 +63,19 @@ def test_a_broken_model_list_is_shown_with_its_place(words: list[str], tmp_path:
     assert "dreaming" in verdict.found
 
 
+def test_a_model_without_weights_is_missing_with_the_command_that_gets_them(
+    words: list[str],
+) -> None:
+    wish = "live-video-to-video:streamdiffusion:true"
+    verdict = examined([*words, "-aiModels", wish])["models"]
+    assert verdict.grade is Grade.MISSING
+    assert "lpnode model add stabilityai/sd-turbo" in verdict.found
+
+
+def test_what_was_never_run_on_hardware_is_said_plainly(words: list[str]) -> None:
+    assert "never run on hardware" in examined(words)["GPU driver"].found
+
+
 def test_a_certificate_others_can_read_is_noted(words: list[str], tmp_path: Path) -> None:
     assert "will be made" in examined(words)["certificate"].found
     ensure_certificate(tmp_path / "data", "127.0.0.1")
