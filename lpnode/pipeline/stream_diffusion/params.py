@@ -30,7 +30,8 @@ class StreamDiffusionParams(BaseParams):
 
     ``cfg_type`` is an addition: the guidance mode, which the live runner fixes to ``self``.
     Streams share a model, so ``model_id`` can only name the one that is served, and every kind of
-    ``acceleration`` gets the backend that the operator chose.
+    ``acceleration`` gets the backend that the operator chose. ``use_safety_checker`` and its
+    threshold are accepted, as clients send them, but nobody looks at live frames in this build.
     """
 
     model_id: str = parameter("", Text(512))

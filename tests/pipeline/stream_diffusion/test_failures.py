@@ -1,5 +1,7 @@
 """What a stream, and the others on its model, live through: damaged numbers, too little memory."""
 
+import gc
+
 import pytest
 import torch
 from diffusion_studio import SIDE, LetterEncoder, MakeStudio, Studio, feed, scene
@@ -124,3 +126,26 @@ def test_a_stream_that_cannot_be_prepared_leaves_no_weights_behind(studio: Studi
             studio.pipeline.prepare(params)
     studio.pipeline.prepare(params)
     assert len(studio.opened) == 3, "the weights of the stream that failed are gone"
+
+
+def test_streams_that_come_and_go_leave_nothing_behind(studio: Studio) -> None:
+    def come_and_go(number: int) -> int:
+        wishes: list[dict[str, object]] = [
+            {"t_index_list": [32], "cfg_type": "none"},
+            {"enable_similar_image_filter": True},
+            {"cfg_type": "full", "guidance_scale": 2.0},
+            {"lora_dict": {"x": 1.0}},
+        ]
+        streams = [studio.pipeline.prepare(studio.params(seed=number, **wish)) for wish in wishes]
+        feed(studio, *((stream, scene(0), 0) for stream in streams))
+        studio.pipeline.update(streams[0], studio.params(t_index_list=[1, 2, 3]))
+        feed(studio, *((stream, scene(1), 1) for stream in streams))
+        for stream in streams:
+            studio.pipeline.release(stream)
+        del streams, stream, studio.opened[1:]
+        gc.collect()
+        return sum(issubclass(type(kept), torch.Tensor) for kept in gc.get_objects())
+
+    come_and_go(0)  # fills the cache of prompts
+    before = come_and_go(1)
+    assert [come_and_go(number) for number in (2, 3)] == [before, before]
