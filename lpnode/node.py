@@ -344,6 +344,7 @@ def diffusion_config(config: NodeConfig) -> DiffusionConfig:
         models_dir=config.diffusion_models,
         engines_dir=config.data_dir / "engines",
         backend=config.ai_backend,
+        precision=config.ai_precision,
     )
 
 

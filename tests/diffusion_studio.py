@@ -155,12 +155,13 @@ def make_studio() -> Iterator[MakeStudio]:
         max_rows: int = 16,
         uses_graphs: bool = False,
         has_lcm_lora: bool = False,
+        weights_dtype: torch.dtype = torch.float32,
     ) -> Studio:
         def open_model(choice: LoraChoice) -> OpenModel:
             if studio.open_error is not None:
                 raise studio.open_error
             model = small_model(is_tiny_vae=is_tiny_vae, seed=len(choice.loras))
-            networks = WatchedNetworks()
+            networks = WatchedNetworks(weights_dtype=weights_dtype)
             networks.rows = []
             networks.load(model)
             studio.opened.append((choice, networks, model))

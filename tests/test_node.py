@@ -68,6 +68,13 @@ async def test_a_taken_operator_port_leaves_the_public_port_free(tmp_path: Path)
         socket.create_server((listen.host, listen.port)).close()
 
 
+def test_a_precision_that_the_processor_does_not_do_is_told_at_the_start(tmp_path: Path) -> None:
+    models = "live-video-to-video:lpnode/shapes:false"
+    with pytest.raises(ConfigError, match=r"-aiPrecision fp16: .* choose bf16 or fp32"):
+        node_of(tmp_path, ai_models=models, may_use_gpu=False, ai_precision="fp16")
+    node_of(tmp_path, ai_models=models, may_use_gpu=False, ai_precision="bf16")
+
+
 async def test_a_node_is_stopped_while_its_chain_does_not_answer(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         words = (

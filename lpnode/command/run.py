@@ -83,6 +83,7 @@ def run(words: Sequence[str], environment: Mapping[str, str]) -> int:
             models_dir=models_dir,
             engines_dir=config.data_dir / "engines",
             backend=arguments.backend or config.ai_backend,
+            precision=config.ai_precision,
         )
         device = choose_device(config.gpu, may_use_gpu=config.may_use_gpu)
         opener = ModelOpener(place=place, config=diffusion, device=device)

@@ -95,6 +95,8 @@ class NodeConfig:
     may_use_gpu: bool = True
     ai_backend: str = "auto"
     """What runs diffusion networks; ``auto``: the fastest that agrees with torch."""
+    ai_precision: str = "auto"
+    """What they compute in; ``auto``: float16 on a GPU, float32 on the processor."""
     is_monitored: bool = True
     """Serve ``/metrics`` on the operator port."""
     live_input_timeout_s: float = 60.0
@@ -182,6 +184,7 @@ def node_config(settings: Settings) -> NodeConfig:
         gpu=_gpu(settings),
         may_use_gpu=settings.text("nvidia") != "none",
         ai_backend=settings.text("aiBackend"),
+        ai_precision=settings.text("aiPrecision"),
         is_monitored=settings.boolean("monitor"),
         live_input_timeout_s=settings.seconds("liveInputTimeout"),
         trickle=TrickleConfig(

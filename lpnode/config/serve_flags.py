@@ -109,6 +109,14 @@ _AI = [
         "fastest that agrees with torch",
     ),
     used_flag(
+        "AI",
+        "aiPrecision",
+        _TEXT,
+        "auto",
+        "what diffusion networks compute in: fp32, fp16 (GPU), bf16 (on the processor torch alone "
+        "has it); auto: fp16 on a GPU, fp32 on the processor",
+    ),
+    used_flag(
         "AI", "liveInputTimeout", _DURATION, "60s", "a live session without input this long ends"
     ),
     used_flag(

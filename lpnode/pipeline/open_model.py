@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ from lpnode.model.place import SHIPPED_MODEL, ModelPlace, folder_name
 from lpnode.model.weights import Progress, no_progress
 from lpnode.pipeline.backend.choice import choose_networks
 from lpnode.pipeline.backend.networks import Networks, NetworkShapes
+from lpnode.pipeline.precision import NumberTypes, number_types
 
 logger = logging.getLogger(__name__)
 
@@ -35,11 +36,13 @@ class DiffusionConfig:
         models_dir: folder of model folders; LoRAs that peers name are looked for there alone.
         engines_dir: where exported and compiled networks are kept.
         backend: ``auto``, or the name of one.
+        precision: what networks compute in; see ``number_types``.
     """
 
     models_dir: Path
     engines_dir: Path
     backend: str = "auto"
+    precision: str = "auto"
 
 
 def choose_device(gpu: int | None, *, may_use_gpu: bool = True) -> str:
@@ -77,17 +80,25 @@ class OpenModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelOpener:
-    """Opens one model on one device, again and again with other LoRAs."""
+    """Opens one model on one device, again and again with other LoRAs.
+
+    Raises: ConfigError: the device does not do the precision.
+    """
 
     place: ModelPlace
     config: DiffusionConfig
     device: str
     progress: Progress = no_progress
+    numbers: NumberTypes = field(init=False)
+
+    def __post_init__(self) -> None:
+        numbers = number_types(self.config.precision, self.device)
+        object.__setattr__(self, "numbers", numbers)
 
     @property
     def dtype(self) -> torch.dtype:
-        """What networks compute in: half precision on a GPU."""
-        return torch.float32 if self.device == "cpu" else torch.float16
+        """Of frames, and of what networks take and give."""
+        return self.numbers.frames
 
     def open(
         self,
@@ -116,6 +127,7 @@ class ModelOpener:
             model,
             device=self.device,
             dtype=self.dtype,
+            weights_dtype=self.numbers.weights,
             shapes=shapes(model.traits) if callable(shapes) else shapes,
             wanted=self.config.backend,
             folder=self.config.engines_dir,
@@ -126,7 +138,7 @@ class ModelOpener:
         return load_model(
             self.place,
             device=self.device,
-            dtype=self.dtype,
+            dtype=self.numbers.weights,
             tiny_vae=tiny_vae,
             loras=loras,
             progress=self.progress,

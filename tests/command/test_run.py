@@ -116,6 +116,7 @@ def test_the_table_has_files_seeds_and_times(
         ("text-to-image", ["--lora", "a=-1"], "loras: expected a JSON object"),
         ("text-to-image", ["--model", "no/such"], "there is no model 'no/such'"),
         ("text-to-image", ["-aiBackend"], "-aiBackend"),
+        ("text-to-image", ["-nvidia", "none", "-aiPrecision", "fp16"], "-aiPrecision fp16: "),
         ("image-to-image", ["--image", "/none.png"], "--image /none.png: No such file"),
         ("image-to-image", ["--image", __file__], "is not a picture that can be read"),
         ("image-to-image", ["--image", __file__, "--strength", "2"], "strength: expected a number"),

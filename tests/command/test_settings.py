@@ -166,6 +166,8 @@ def test_help_names_every_flag() -> None:
 def test_one_gpu_or_none_is_chosen_by_number(tmp_path: Path) -> None:
     config = configured("-nvidia", "1", "-aiBackend", "torch", "-dataDir", str(tmp_path))
     assert (config.gpu, config.may_use_gpu, config.ai_backend) == (1, True, "torch")
+    assert config.ai_precision == "auto"
+    assert configured("-aiPrecision", "bf16").ai_precision == "bf16"
     assert config.diffusion_models == tmp_path / "models"
     assert not configured("-nvidia", "none").may_use_gpu
     assert configured("-aiModelsDir", "/srv/models").diffusion_models == Path("/srv/models")

@@ -1,5 +1,6 @@
 """Models by id: what is found in the folder of models, and what belongs to it."""
 
+import dataclasses
 import logging
 import re
 import shutil
@@ -142,6 +143,19 @@ def test_frames_take_the_small_autoencoder_where_there_is_one(
     assert (small.model.traits.is_tiny_vae, small.model.traits.latent_scale) == (True, 1.0)
     (for_pictures,) = opened(opener, is_for_frames=False)
     assert not for_pictures.model.traits.is_tiny_vae
+
+
+def test_in_bfloat16_the_networks_are_loaded_so_and_frames_are_not(
+    opener: ModelOpener, models: Path
+) -> None:
+    write_lora(models / "ink.safetensors")
+    config = dataclasses.replace(opener.config, precision="bf16", backend="auto")
+    half = dataclasses.replace(opener, config=config)
+    (model,) = opened(half, loras=[("ink.safetensors", 1.0)])
+    assert half.dtype == model.networks.dtype == torch.float32
+    assert next(model.model.unet.parameters()).dtype == torch.bfloat16
+    with pytest.raises(ConfigError, match="-aiPrecision fp16"):
+        dataclasses.replace(opener, config=dataclasses.replace(config, precision="fp16"))
 
 
 @pytest.fixture

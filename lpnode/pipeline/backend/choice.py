@@ -16,6 +16,7 @@ from lpnode.model.diffusion_model import DiffusionModel
 from lpnode.pipeline.backend.agreement import Agreement, SampleFrame, agreement
 from lpnode.pipeline.backend.compiled_torch import CompiledTorchNetworks
 from lpnode.pipeline.backend.engine_cache import EngineCache, EngineCacheConfig
+from lpnode.pipeline.backend.engine_key import Precision
 from lpnode.pipeline.backend.networks import Networks, NetworkShapes
 from lpnode.pipeline.backend.onnx_networks import GraphCache
 from lpnode.pipeline.backend.onnxruntime_networks import OnnxRuntimeNetworks
@@ -71,6 +72,7 @@ def choose_networks(
     *,
     device: str,
     dtype: torch.dtype,
+    weights_dtype: torch.dtype | None = None,
     shapes: NetworkShapes,
     wanted: str = "auto",
     folder: Path,
@@ -78,10 +80,13 @@ def choose_networks(
     """Loads and prepares networks for a device.
 
     On a processor the backends are timed on the model itself, on all cores and on one, and must
-    agree with torch. A backend that cannot be had is replaced by the best of the others. Where
-    ``SwitchableNetworks`` are chosen, somebody has to ``run`` them.
+    agree with torch. None but torch computes in bfloat16 there, and none agrees with float32 that
+    does: it runs because it was asked for. A backend that cannot be had is replaced by the best of
+    the others. Where ``SwitchableNetworks`` are chosen, somebody has to ``run`` them.
 
     Args:
+        dtype: of what networks take and give.
+        weights_dtype: of the weights and of what is computed; None: ``dtype``.
         wanted: one of ``BACKENDS`` or ``ALIASES``.
         folder: where backends may write networks.
     Raises: ConfigError: no such backend. HostError, OutOfDeviceMemory: torch cannot run the model.
@@ -91,11 +96,13 @@ def choose_networks(
         known = ", ".join((*BACKENDS, *ALIASES))
         raise ConfigError(f"no such diffusion backend: {wanted!r}; choose one of {known}")
     on_processor = torch.device(device).type == "cpu"
-    if problem := _misplaced(name, on_processor, dtype):
+    computed = weights_dtype or dtype
+    if problem := _misplaced(name, on_processor, computed):
         logger.warning("%s: %s; the next backend is taken", model.name, problem)
         name = "auto"
-    if name == "torch" or (on_processor and dtype != torch.float32):
-        return Choice(_ready(TorchNetworks(device, dtype), model, shapes))
+    if name == "torch" or (on_processor and computed != torch.float32):
+        networks = TorchNetworks(device, dtype, weights_dtype=computed)
+        return Choice(_ready(networks, model, shapes))
     if not on_processor:
         return Choice(_ready(_on_device(name, device, dtype, folder), model, shapes))
     graphs = GraphCache()
@@ -106,14 +113,16 @@ def choose_networks(
     return _fastest(model, shapes, makers, name)
 
 
-def _misplaced(name: str, on_processor: bool, dtype: torch.dtype) -> str:
+def _misplaced(name: str, on_processor: bool, computed: torch.dtype) -> str:
     """Why a backend cannot be had on a device, and what to do; ``""`` when it can."""
     if name in ("compiled", "tensorrt") and on_processor:
         return f"the backend {name} runs on a CUDA device; give the model one, or choose auto"
     if name in ("onnxruntime", "openvino") and not on_processor:
         return f"the backend {name} runs on the processor here; choose auto, or the device cpu"
-    if on_processor and name not in ("auto", "torch") and dtype != torch.float32:
-        return f"the backend {name} is for frames in float32, which were asked for in {dtype}"
+    if on_processor and name not in ("auto", "torch") and computed != torch.float32:
+        return f"the backend {name} computes in float32, and {computed} was asked for; choose torch"
+    if name == "tensorrt" and computed == torch.bfloat16:
+        return f"the backend {name} has no engines in bfloat16; choose fp16, or the backend torch"
     return ""
 
 
@@ -126,8 +135,12 @@ def _on_device(name: str, device: str, dtype: torch.dtype, folder: Path) -> Netw
     if name == "compiled":
         return CompiledTorchNetworks(device, dtype)
     eager = TorchNetworks(device, dtype)
+    if dtype == torch.bfloat16:
+        return eager
+    precision = Precision.FP32 if dtype == torch.float32 else Precision.FP16
+    cache = EngineCache(EngineCacheConfig(folder=folder))
     try:
-        return tensorrt_networks(eager, EngineCache(EngineCacheConfig(folder=folder)))
+        return tensorrt_networks(eager, cache, precision=precision)
     except NotBuilt as error:
         level = logging.WARNING if name == "tensorrt" else logging.INFO
         logger.log(level, "torch runs the networks on %s: %s", device, error)

@@ -14,24 +14,32 @@ class TorchNetworks:
     """``Networks`` without compilation: the reference that every other backend is held against.
 
     Convolutions run channels-last and attention through torch's fused kernel, which is what
-    xformers was for. Inputs and outputs are of ``dtype``, as the weights are, but for the KL
-    autoencoder of SDXL, whose values are too large for float16: it runs in float32 then.
+    xformers was for. The KL autoencoder of SDXL, whose values are too large for float16, runs in
+    float32 then.
+
+    Args:
+        dtype: of inputs and outputs.
+        weights_dtype: of the weights and of what is computed; None: ``dtype``.
     """
 
     name = "torch"
 
     def __init__(
-        self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+        self,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        *,
+        weights_dtype: torch.dtype | None = None,
     ) -> None:
         self.device = torch.device(device)
         self.dtype = dtype
-        self._vae_dtype = dtype
+        self._unet_dtype = self._vae_dtype = weights_dtype or dtype
         self._model: DiffusionModel | None = None
 
     def load(self, model: DiffusionModel) -> None:
         """See ``Networks.load``; the model's own modules are moved, not copied."""
-        self._vae_dtype = _vae_dtype(model, self.dtype)
-        for network, dtype in ((model.unet, self.dtype), (model.vae, self._vae_dtype)):
+        self._vae_dtype = _vae_dtype(model, self._unet_dtype)
+        for network, dtype in ((model.unet, self._unet_dtype), (model.vae, self._vae_dtype)):
             # Not diffusers' own ``to``, which warns of layers to keep in float32 that it has not.
             torch.nn.Module.to(network, self.device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
             network.eval().requires_grad_(False)
@@ -54,7 +62,7 @@ class TorchNetworks:
         latents, timesteps = self._zeros(1, *latent), torch.zeros(1)
         num_weights = sum(weight.numel() for weight in unet.parameters())
         use_fastest(
-            (num_weights, latent, self.dtype),
+            (num_weights, latent, self._unet_dtype),
             lambda: self.predict(latents, timesteps, conditioning),
         )
 
@@ -76,17 +84,21 @@ class TorchNetworks:
         self, latents: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
     ) -> torch.Tensor:
         """See ``Networks.predict``."""
-        added = None
-        if conditioning.pooled is not None:
-            added = {"text_embeds": conditioning.pooled, "time_ids": conditioning.size_ids}
+        added, dtype = None, self._unet_dtype
+        if conditioning.pooled is not None and conditioning.size_ids is not None:
+            # Sizes in pixels stay what they are: bfloat16 counts to 256.
+            added = {
+                "text_embeds": conditioning.pooled.to(dtype),
+                "time_ids": conditioning.size_ids,
+            }
         output: torch.Tensor = self._loaded().unet(
-            _channels_last(latents),
+            _channels_last(latents.to(dtype)),
             timesteps,
-            conditioning.tokens,
+            conditioning.tokens.to(dtype),
             added_cond_kwargs=added,
             return_dict=False,
         )[0]
-        return output.contiguous()
+        return output.to(self.dtype).contiguous()
 
     @torch.inference_mode()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:

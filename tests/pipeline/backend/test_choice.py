@@ -123,6 +123,27 @@ def test_a_backend_of_another_device_is_told_and_the_next_is_taken(
     assert f"the backend {wanted} runs on a CUDA device" in warning.getMessage()
 
 
+@pytest.mark.parametrize("wanted", ["auto", "openvino"])
+def test_bfloat16_is_torch_s_alone_and_frames_stay_float32(
+    tmp_path: Path, wanted: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    result = choose_networks(
+        tiny_model(),
+        device="cpu",
+        dtype=torch.float32,
+        weights_dtype=torch.bfloat16,
+        shapes=SHAPES,
+        wanted=wanted,
+        folder=tmp_path,
+    )
+    assert isinstance(result.networks, TorchNetworks)
+    assert result.networks.dtype == torch.float32
+    assert not result.figures
+    warnings = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
+    assert len(warnings) == (wanted != "auto")
+    assert all("openvino computes in float32, and torch.bfloat16 was" in text for text in warnings)
+
+
 def test_a_name_that_no_backend_has_is_refused_with_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"'onnx'; choose one of auto, torch, .*xformers"):
         chosen(tmp_path, "onnx")

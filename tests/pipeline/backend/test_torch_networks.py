@@ -101,12 +101,16 @@ def test_a_posterior_without_noise_is_its_mean() -> None:
     assert not torch.equal(mean, networks.encode(images, torch.ones_like(mean)))
 
 
-def test_bfloat16_on_the_processor_is_near_float32() -> None:
-    inputs = inputs_of(tiny_model(), 2)
-    expected = by_hand(tiny_model(), inputs)
-    networks = loaded(TorchNetworks("cpu", torch.bfloat16), tiny_model())
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_bfloat16_between_frames_of_float32_is_near_float32(structure: str) -> None:
+    inputs = inputs_of(tiny_model(structure), 2)
+    expected = by_hand(tiny_model(structure), inputs)
+    model = tiny_model(structure)
+    networks = loaded(TorchNetworks(weights_dtype=torch.bfloat16), model)
     for kind, output in outputs_of(networks, inputs).items():
         assert psnr_db(output, expected[kind]) > 35, kind
+    weights = [*model.unet.parameters(), *model.vae.parameters()]
+    assert {weight.dtype for weight in weights} == {torch.bfloat16}
 
 
 def test_an_autoencoder_that_float16_cannot_hold_runs_in_float32() -> None:
