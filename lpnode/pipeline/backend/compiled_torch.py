@@ -51,6 +51,10 @@ class CompiledTorchNetworks(TorchNetworks):
         self._plain: DiffusionModel | None = None
         self._compiled: DiffusionModel | None = None
 
+    def serving(self, width: int, height: int) -> object:
+        """See ``Networks.serving``: other weights are copied to where the first ones were."""
+        return self._plain
+
     def load(self, model: DiffusionModel) -> None:
         """See ``Networks.load``; ``prepare`` compiles."""
         super().load(model)

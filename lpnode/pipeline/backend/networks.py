@@ -52,6 +52,12 @@ class Networks(Protocol):
     def dtype(self) -> torch.dtype:
         """Of inputs and outputs; what is computed with inside is the backend's own affair."""
 
+    def serving(self, width: int, height: int) -> object:
+        """What calls for pictures of this size run on now, to be compared by identity.
+
+        Something else from one call to the next: a CUDA graph that was captured before is stale.
+        """
+
     def load(self, model: DiffusionModel) -> None:
         """Takes a model's networks. Raises: HostError, OutOfDeviceMemory, NotBuilt."""
 

@@ -88,6 +88,10 @@ class OnnxNetworks(ABC):
     def compile(self, traced: TracedNetwork, weights: Mapping[str, torch.Tensor]) -> GraphRunner:
         """Compiles one network. Raises: HostError, NotBuilt."""
 
+    def serving(self, width: int, height: int) -> object:
+        """See ``Networks.serving``."""
+        return self._model
+
     def load(self, model: DiffusionModel) -> None:
         """See ``Networks.load``; the model's modules are neither moved nor changed."""
         self._by_size.clear()

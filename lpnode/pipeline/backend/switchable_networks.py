@@ -107,6 +107,10 @@ class SwitchableNetworks:
                 await asyncio.wait((build,))
             thread.shutdown(wait=False)
 
+    def serving(self, width: int, height: int) -> object:
+        """See ``Networks.serving``: each size changes over when its own engines are ready."""
+        return self._ready.get((width, height)) or self._fallback.serving(width, height)
+
     def load(self, model: DiffusionModel) -> None:
         """See ``Networks.load``."""
         self._fallback.load(model)
@@ -116,9 +120,12 @@ class SwitchableNetworks:
     def prepare(self, shapes: NetworkShapes) -> None:
         """Prepares the fallback, and asks for engines, which ``run`` builds."""
         self._fallback.prepare(shapes)
+        size = (shapes.width, shapes.height)
         with self._lock:
-            self._shapes[shapes.width, shapes.height] = shapes
-        self._want(shapes)
+            is_wanted = size in self._states and self._shapes.get(size) == shapes
+            self._shapes[size] = shapes
+        if not is_wanted:
+            self._want(shapes)
 
     def encode(self, images: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
         """See ``Networks.encode``."""

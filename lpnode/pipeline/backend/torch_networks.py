@@ -36,6 +36,10 @@ class TorchNetworks:
         self._unet_dtype = self._vae_dtype = weights_dtype or dtype
         self._model: DiffusionModel | None = None
 
+    def serving(self, width: int, height: int) -> object:
+        """See ``Networks.serving``: another set of weights is another model."""
+        return self._loaded()
+
     def load(self, model: DiffusionModel) -> None:
         """See ``Networks.load``; the model's own modules are moved, not copied."""
         self._vae_dtype = _vae_dtype(model, self._unet_dtype)

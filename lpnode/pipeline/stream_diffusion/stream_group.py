@@ -50,8 +50,8 @@ class StreamGroup:
         self._tables = self._make_tables(FIRST_SLOTS)
         self._free = list(range(FIRST_SLOTS))
         self._graphs: FrameGraphs | None = None
-        self._graphs_of = ""
-        """Which networks the graphs were captured from; compiled ones may take over meanwhile."""
+        self._graphs_of: object = None
+        """What the graphs were captured from; compiled networks may take over meanwhile."""
 
     @property
     def batch(self) -> DenoiseBatch:
@@ -105,10 +105,12 @@ class StreamGroup:
         Waits for the device, once.
         """
         graphs = self._graphs
-        is_current = graphs is not None and self._graphs_of == self._networks.name
+        height, width = buffer.shape[2:]
+        serving = self._networks.serving(width, height)
+        is_current = graphs is not None and self._graphs_of is serving
         if graphs is None or not is_current or graphs.images.data_ptr() != buffer.data_ptr():
             self._drop_graphs()
-            self._graphs_of = self._networks.name
+            self._graphs_of = serving
             batch = self.batch
             state = (batch.carried, batch.stock_noise, batch.has_failed)
             graphs = self._graphs = FrameGraphs(self._pass, state, buffer)
@@ -123,6 +125,7 @@ class StreamGroup:
         if self._graphs is not None:
             self._graphs.release()
             self._graphs = None
+        self._graphs_of = None
 
     def _pass(
         self, slots: torch.Tensor, images: torch.Tensor, noise: FrameNoise
