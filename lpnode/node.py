@@ -279,6 +279,7 @@ class Node:
         return OperatorState(
             version=__version__,
             sessions=lambda: [asdict(status) for status in self.sessions.snapshot()],
+            models=lambda: [asdict(status) for status in self.host.snapshot()],
             metrics=self.metrics.exposition,
             base_prices=lambda: self.on_chain.tariff.base_prices() if self.on_chain else {},
             set_base_price=self._set_base_price if self.config.chain else None,

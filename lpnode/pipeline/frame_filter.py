@@ -4,7 +4,7 @@ import torch
 
 from lpnode.pipeline.input_buffers import InputBuffers
 from lpnode.pipeline.params import BaseParams
-from lpnode.pipeline.pipeline import PipelineSpec, StreamState
+from lpnode.pipeline.pipeline import EngineBuild, PipelineSpec, StreamState
 
 
 class FrameFilter:
@@ -43,6 +43,10 @@ class FrameFilter:
 
     async def run_background(self) -> None:
         """There is nothing to do."""
+
+    def engine_builds(self) -> tuple[EngineBuild, ...]:
+        """There are none."""
+        return ()
 
     def unload(self) -> None:
         """Forgets the input buffers."""

@@ -57,12 +57,33 @@ class FrameResult:
     is_repeat: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineBuild:
+    """How far the compiled networks for one size of frames are, as an operator is told.
+
+    Attributes:
+        width, height: in pixels.
+        phase: ``waiting``, ``export``, ``compile``, ``verify``, ``ready`` or ``failed``; until it
+            is ready, and if it fails, frames are run without.
+        network: which one is being built, or ``""``.
+        fraction: of the whole, 0 to 1.
+        error: why it failed, or ``""``.
+    """
+
+    width: int
+    height: int
+    phase: str
+    network: str = ""
+    fraction: float = 0.0
+    error: str = ""
+
+
 class Pipeline(Protocol):
     """One loaded model, shared by the streams that run on it.
 
-    Constructing one is cheap and touches no device. ``spec``, ``parse``, ``output_size`` and
-    ``is_dynamic`` may be used from any thread at any time; every other method is called from the
-    model's own device thread, one at a time, and blocks.
+    Constructing one is cheap and touches no device. ``spec``, ``parse``, ``output_size``,
+    ``is_dynamic`` and ``engine_builds`` may be used from any thread at any time; every other method
+    is called from the model's own device thread, one at a time, and blocks.
     """
 
     @property
@@ -118,6 +139,9 @@ class Pipeline(Protocol):
 
         Called on the event loop once ``load`` is done, beside everything else. Never raises.
         """
+
+    def engine_builds(self) -> Sequence[EngineBuild]:
+        """How far ``run_background`` is with each size, if it compiles."""
 
     def unload(self) -> None:
         """Returns the memory that ``load`` took."""

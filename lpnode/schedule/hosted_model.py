@@ -10,7 +10,7 @@ from typing import Any
 
 from lpnode.errors import ConfigError, HostError, LpnodeError
 from lpnode.pipeline.params import BaseParams
-from lpnode.pipeline.pipeline import Pipeline
+from lpnode.pipeline.pipeline import EngineBuild, Pipeline
 from lpnode.schedule.hosted_stream import HostedStream, Restart
 from lpnode.schedule.loaded_model import LoadedModel
 
@@ -107,6 +107,11 @@ class HostedModel:
     def num_streams(self) -> int:
         """Streams that are open now."""
         return len(self._streams)
+
+    @property
+    def engine_builds(self) -> tuple[EngineBuild, ...]:
+        """How far the networks that are compiled for the model are, a size each."""
+        return () if self._loaded is None else tuple(self._loaded.pipeline.engine_builds())
 
     def want(self) -> None:
         """Has the model loaded, if it is not yet."""

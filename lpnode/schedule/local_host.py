@@ -11,6 +11,7 @@ from typing import Any
 from lpnode.errors import ConfigError, NotCapable
 from lpnode.pipeline.catalog import Catalog
 from lpnode.pipeline.params import BaseParams
+from lpnode.pipeline.pipeline import EngineBuild
 from lpnode.schedule.hosted_model import Clocks, HostedModel, ModelState, RestartConfig
 from lpnode.schedule.hosted_stream import HostedStream
 from lpnode.schedule.recent_logs import RecentLogs
@@ -41,6 +42,7 @@ class ModelStatus:
     state: ModelState
     num_streams: int
     restart_count: int
+    engine_builds: tuple[EngineBuild, ...] = ()
 
 
 class LocalHost:
@@ -123,4 +125,10 @@ class LocalHost:
 
 
 def _status_of(model: HostedModel) -> ModelStatus:
-    return ModelStatus(model.model_id, model.state, model.num_streams, model.restart_count)
+    return ModelStatus(
+        model.model_id,
+        model.state,
+        model.num_streams,
+        model.restart_count,
+        model.engine_builds,
+    )

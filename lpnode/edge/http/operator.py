@@ -2,7 +2,7 @@
 
 It listens on loopback unless told otherwise. Parameters are form fields, in the query or an
 urlencoded body; answers are text that ends with a newline, as go-livepeer's tools expect. This
-node's own are ``/tickets/retry``, and ``LiveSessions`` and ``Payments`` in ``/status``.
+node's own are ``/tickets/retry``, and ``LiveSessions``, ``Models`` and ``Payments`` in ``/status``.
 
 Source: discovery.md section 7.3.
 """
@@ -42,6 +42,7 @@ class OperatorState:
     Attributes:
         version: of this node.
         sessions: live sessions now, as JSON can hold them.
+        models: those that are served and what state each is in, as JSON can hold them.
         metrics: the Prometheus text.
         base_prices: wei per pixel as rational text, by sender's address or ``default``.
         set_base_price: sender, price per unit, pixels per unit and currency (may be empty), all
@@ -65,6 +66,7 @@ class OperatorState:
     payments: Callable[[], object] | None = None
     retry_tickets: Callable[[TicketHash | None], Awaitable[Sequence[Winner]]] | None = None
     is_ready: Callable[[], bool] = lambda: True
+    models: Callable[[], object] = list
 
 
 def health_routes() -> list[Route]:
@@ -174,6 +176,7 @@ class _Status:
             "OrchestratorPool": [],
             "OrchestratorPoolInfos": None,
             "LiveSessions": self.state.sessions(),
+            "Models": self.state.models(),
             "Payments": self.state.payments() if self.state.payments else None,
         }
         return _json(json.dumps(fields))

@@ -19,7 +19,13 @@ from lpnode.errors import (
 from lpnode.pipeline.failures import as_lpnode_error, is_out_of_memory
 from lpnode.pipeline.input_buffers import InputBuffers
 from lpnode.pipeline.params import BaseParams
-from lpnode.pipeline.pipeline import FrameJob, FrameResult, PipelineSpec, StreamState
+from lpnode.pipeline.pipeline import (
+    EngineBuild,
+    FrameJob,
+    FrameResult,
+    PipelineSpec,
+    StreamState,
+)
 from lpnode.pipeline.stream_diffusion.conditioning import EncodedPrompts
 from lpnode.pipeline.stream_diffusion.frame_graph import FrameNoise
 from lpnode.pipeline.stream_diffusion.params import StreamDiffusionParams
@@ -158,6 +164,10 @@ class StreamDiffusion:
         Sets of weights with a stream's own LoRAs stay with what serves meanwhile.
         """
         await self._loadouts.run_background()
+
+    def engine_builds(self) -> list[EngineBuild]:
+        """See ``Pipeline.engine_builds``."""
+        return self._loadouts.engine_builds()
 
     def unload(self) -> None:
         """Returns the memory of model, networks and streams."""

@@ -9,6 +9,7 @@ import torch
 from lpnode.pipeline.backend.networks import NetworkShapes
 from lpnode.pipeline.backend.switchable_networks import SwitchableNetworks
 from lpnode.pipeline.open_model import OpenModel
+from lpnode.pipeline.pipeline import EngineBuild
 from lpnode.pipeline.stream_diffusion.conditioning import PromptCache
 from lpnode.pipeline.stream_diffusion.denoise_batch import BatchShape
 from lpnode.pipeline.stream_diffusion.params import StreamDiffusionParams
@@ -115,6 +116,23 @@ class Loadout:
         if isinstance(networks, SwitchableNetworks):
             await networks.run()
 
+    def engine_builds(self) -> list[EngineBuild]:
+        """See ``Pipeline.engine_builds``."""
+        networks = self._opened.networks
+        if not isinstance(networks, SwitchableNetworks):
+            return []
+        return [
+            EngineBuild(
+                width=width,
+                height=height,
+                phase=state.phase,
+                network=state.network or "",
+                fraction=state.fraction,
+                error=state.error,
+            )
+            for (width, height), state in networks.states.items()
+        ]
+
     def unload(self) -> None:
         """Returns everything."""
         for group in self._groups.values():
@@ -158,6 +176,11 @@ class Loadouts:
         """See ``Pipeline.run_background``; for the weights that stay."""
         for loadout in list(self._by_choice.values())[:1]:
             await loadout.run_background()
+
+    def engine_builds(self) -> list[EngineBuild]:
+        """See ``Pipeline.engine_builds``; of the weights that stay, which alone get engines."""
+        first = list(self._by_choice.values())[:1]
+        return [build for loadout in first for build in loadout.engine_builds()]
 
     def unload(self) -> None:
         """Unloads everything."""

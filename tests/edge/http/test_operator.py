@@ -42,6 +42,7 @@ async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
         set_log_level=settings.set_log_level,
         set_base_price=settings.set_base_price,
         payments=lambda: {"pending_wei": "7"},
+        models=lambda: [{"model_id": "noop", "state": "ready"}],
     )
     operator = Operator(OperatorConfig(port=0, is_monitored=True), state)
     await operator.bind()
@@ -95,6 +96,7 @@ async def test_status_has_the_references_fields(client: httpx.AsyncClient) -> No
     assert status["Version"] == "0.9.1"
     assert status["BroadcasterPrices"] == {"default": "1200/7"}
     assert status["LiveSessions"] == [{"manifest_id": "1a2b"}]
+    assert status["Models"] == [{"model_id": "noop", "state": "ready"}]
     assert status["Payments"] == {"pending_wei": "7"}
     assert {"GOOS", "GOArch", "RegisteredTranscoders", "Manifests"} <= status.keys()
 

@@ -9,11 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import torch
 from diffusion_studio import NUM_TOKENS, SIDE, TEXT_WIDTH, small_model
 
+from lpnode.config import Address, NodeConfig
 from lpnode.errors import HostError, InvalidArgument
+from lpnode.node import Node
 from lpnode.pipeline.backend.engine_build import BuildPhase, EngineBuilder
 from lpnode.pipeline.backend.engine_cache import EngineCache, EngineCacheConfig
 from lpnode.pipeline.backend.engine_compiler import compile_in_child
@@ -22,6 +25,11 @@ from lpnode.pipeline.backend.networks import Conditioning, NetworkShapes
 from lpnode.pipeline.backend.onnxruntime_engine import OnnxRuntimeCompiler
 from lpnode.pipeline.backend.switchable_networks import SwitchableNetworks
 from lpnode.pipeline.backend.torch_networks import TorchNetworks
+from lpnode.pipeline.catalog import Catalog
+from lpnode.pipeline.open_model import OpenModel
+from lpnode.pipeline.stream_diffusion.params import SmallStreamDiffusionParams
+from lpnode.pipeline.stream_diffusion.pipeline import StreamDiffusion
+from lpnode.pipeline.stream_diffusion.served_model import LoraChoice, ServedModel
 
 SHAPES = NetworkShapes(width=SIDE, height=SIDE, max_images=2, max_rows=3)
 SIZE = (SIDE, SIDE)
@@ -237,6 +245,82 @@ async def test_new_weights_are_served_at_once_and_get_engines_of_their_own(built
     reference = TorchNetworks()
     reference.load(small_model(seed=1))
     assert torch.equal(networks.predict(*rows(1)), reference.predict(*rows(1)))
+
+
+async def builds_in_status(
+    folder: Path, compiler: OnnxRuntimeCompiler, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[dict[str, Any]]:
+    """Every different state of engines that a node's ``/status`` shows until their build ends."""
+
+    def small(device: str) -> StreamDiffusion:
+        def open_model(_: LoraChoice) -> OpenModel:
+            model = small_model()
+            networks = SwitchableNetworks(TorchNetworks(), builder_in(folder, compiler))
+            networks.load(model)
+            return OpenModel(model, networks)
+
+        return StreamDiffusion(
+            ServedModel(
+                open_model=open_model,
+                names=("small",),
+                device=device,
+                params=SmallStreamDiffusionParams,
+                defaults={"width": SIDE, "height": SIDE, "t_index_list": [32]},
+                max_batch=SHAPES.max_images,
+                max_rows=SHAPES.max_rows,
+            )
+        )
+
+    monkeypatch.setattr("lpnode.node.built_in", lambda _: Catalog({"small": small}))
+    any_port = Address(host="127.0.0.1", port=0)
+    node = Node(
+        NodeConfig(
+            service_uri="https://127.0.0.1:8935",
+            listen=any_port,
+            operator=any_port,
+            data_dir=data_dir,
+            ai_models="live-video-to-video:small:true",
+            may_use_gpu=False,
+            is_checked_at_start=False,
+        )
+    )
+    builds: list[dict[str, Any]] = []
+    async with asyncio.TaskGroup() as tasks, asyncio.timeout(100):
+        tasks.create_task(node.run(), name="node")
+        await node.ready.wait()
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{node.operator.port}") as client:
+            while not builds or builds[-1]["phase"] not in ("ready", "failed"):
+                (model,) = (await client.get("/status")).json()["Models"]
+                assert (model["model_id"], model["state"]) == ("small", "ready")
+                (build,) = model["engine_builds"]
+                if build not in builds[-1:]:
+                    builds.append(build)
+                await asyncio.sleep(0.01)
+        node.stop()
+    return builds
+
+
+async def test_an_operator_sees_how_far_engines_are(
+    without_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler = OnnxRuntimeCompiler(1)
+    builds = await builds_in_status(without_encoder, compiler, tmp_path / "data", monkeypatch)
+    assert {(build["width"], build["height"]) for build in builds} == {SIZE}
+    phases = [build["phase"] for build in builds]
+    assert "compile" in phases
+    assert {build["network"] for build in builds[:-1]} <= {"", "vae_encoder"}
+    assert [build["fraction"] for build in builds] == sorted(b["fraction"] for b in builds)
+    last = {"phase": "ready", "network": "", "fraction": 1.0, "error": ""}
+    assert builds[-1] == {"width": SIDE, "height": SIDE, **last}
+
+
+async def test_an_operator_sees_why_there_are_no_engines(
+    without_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler = MiscountingCompiler(1)
+    builds = await builds_in_status(without_encoder, compiler, tmp_path / "data", monkeypatch)
+    assert builds[-1]["phase"] == "failed"
+    assert "differs from torch" in builds[-1]["error"]
 
 
 def test_a_fallback_of_another_type_cannot_be_switched_from(tmp_path: Path) -> None:
