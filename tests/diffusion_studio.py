@@ -124,6 +124,7 @@ class Studio:
     pipeline: StreamDiffusion
     opened: list[tuple[LoraChoice, WatchedNetworks, DiffusionModel]] = field(default_factory=list)
     open_error: Exception | None = None
+    free_bytes: int = 1 << 40
 
     @property
     def networks(self) -> WatchedNetworks:
@@ -177,6 +178,7 @@ def make_studio() -> Iterator[MakeStudio]:
                     defaults={"prompt": "a", "t_index_list": [16, 32]},
                     max_batch=max_batch,
                     max_rows=max_rows,
+                    free_bytes=lambda: studio.free_bytes,
                     uses_graphs=uses_graphs,
                 )
             )

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from lpnode.errors import BadParameters, ConfigError
 from lpnode.model.place import SHIPPED_MODEL, find_model
 from lpnode.pipeline.backend.networks import NetworkShapes
+from lpnode.pipeline.free_memory import free_memory
 from lpnode.pipeline.open_model import DiffusionConfig, ModelOpener, OpenModel
 from lpnode.pipeline.stream_diffusion.params import (
     SmallStreamDiffusionParams,
@@ -93,6 +95,7 @@ def stream_diffusion(model_id: str, config: DiffusionConfig) -> Callable[[str], 
                 defaults=variant.defaults,
                 max_batch=_MAX_BATCH,
                 max_rows=_MAX_ROWS,
+                free_bytes=partial(free_memory, device),
                 uses_graphs=device != "cpu",
             )
         )

@@ -1,11 +1,13 @@
 """Which model a StreamDiffusion pipeline serves, and the weights it has in memory."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
+from lpnode.errors import BadParameters
 from lpnode.pipeline.backend.networks import NetworkShapes
 from lpnode.pipeline.backend.switchable_networks import SwitchableNetworks
 from lpnode.pipeline.open_model import OpenModel
@@ -14,6 +16,12 @@ from lpnode.pipeline.stream_diffusion.conditioning import PromptCache
 from lpnode.pipeline.stream_diffusion.denoise_batch import BatchShape
 from lpnode.pipeline.stream_diffusion.params import StreamDiffusionParams
 from lpnode.pipeline.stream_diffusion.stream_group import GroupKey, StreamGroup
+
+SPARE_BYTES = 1 << 30
+"""Left free when another set of weights is loaded: frames, codecs and other models need some."""
+_COPIES = {"cpu": 3, "cuda": 1}
+"""Of a set of weights while it is loaded. A processor has the model's own, those of the backend
+that is best so far, and those of the one that is being measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +50,7 @@ class ServedModel:
         defaults: of parameters, as JSON, where they are not the contract's.
         max_batch: most frames in one VAE call.
         max_rows: most rows in one UNet call; more streams make several calls.
+        free_bytes: memory that is left on the device; another set of weights has to fit in.
         uses_graphs: run a frame as one captured graph, which pays on a CUDA device.
     """
 
@@ -53,6 +62,7 @@ class ServedModel:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     max_batch: int = 8
     max_rows: int = 16
+    free_bytes: Callable[[], int] = lambda: sys.maxsize
     uses_graphs: bool = False
 
 
@@ -99,6 +109,13 @@ class Loadout:
         return group
 
     @property
+    def num_bytes(self) -> int:
+        """Memory of one copy of the weights."""
+        model = self._opened.model
+        networks = (model.unet, model.vae, *model.prompt_encoder.text_models)
+        return sum(weight.nbytes for network in networks for weight in network.parameters())
+
+    @property
     def is_idle(self) -> bool:
         """Whether no stream uses these weights."""
         return all(group.is_empty for group in self._groups.values())
@@ -142,16 +159,23 @@ class Loadout:
 
 
 class Loadouts:
-    """The sets of weights that streams use now; the first one stays."""
+    """The sets of weights that streams use now; the first one stays.
+
+    Each choice of LoRAs and strengths is a whole set. There may be as many as fit into memory.
+    """
 
     def __init__(self, served: ServedModel) -> None:
         self._served = served
         self._by_choice: dict[LoraChoice, Loadout] = {}
 
     def get(self, choice: LoraChoice) -> Loadout:
-        """The weights of a choice, loaded if they are not yet. Raises: HostError, BadParameters."""
+        """The weights of a choice, loaded if they are not yet.
+
+        Raises: HostError. BadParameters: there are no such LoRAs, or no memory for another set.
+        """
         loadout = self._by_choice.get(choice) or self._without_lcm_lora(choice)
         if loadout is None:
+            self._check_memory(choice)
             loadout = Loadout(self._served.open_model(choice), self._served)
             self._by_choice[choice] = loadout
         return loadout
@@ -188,7 +212,26 @@ class Loadouts:
             loadout.unload()
         self._by_choice.clear()
 
+    def _check_memory(self, choice: LoraChoice) -> None:
+        if not self._by_choice:
+            return
+        standard, first = next(iter(self._by_choice.items()))
+        copies = _COPIES[torch.device(self._served.device).type]
+        needed, free = copies * first.num_bytes + SPARE_BYTES, self._served.free_bytes()
+        if free < needed:
+            field_name = "use_lcm_lora" if choice.loras == standard.loras else "lora_dict"
+            raise BadParameters(
+                f"{field_name}: another choice of LoRAs needs about {needed >> 20} MiB for weights "
+                f"of its own, and {free >> 20} MiB are free; {len(self._by_choice)} choices are in "
+                f"use: expected one of these, such as {_in_words(standard)}"
+            )
+
     def _but_the_first(self) -> Iterator[tuple[LoraChoice, Loadout]]:
         pairs = iter(self._by_choice.items())
         next(pairs, None)
         return pairs
+
+
+def _in_words(choice: LoraChoice) -> str:
+    loras = dict(choice.loras) or "no lora_dict"
+    return f"{loras} with use_lcm_lora {'on' if choice.use_lcm_lora else 'off'}"
