@@ -60,7 +60,7 @@ class TracedNetwork:
     @property
     def weight_names(self) -> tuple[str, ...]:
         """Keys of ``network_weights``, in the order of the file."""
-        return tuple(weight.name for weight in self.graph.graph.initializer)
+        return tuple(weight.name for weight in _weights(self.graph))
 
 
 def trace_network(
@@ -69,6 +69,7 @@ def trace_network(
     *,
     size: tuple[int, int] | None = None,
     dtype: torch.dtype = torch.float32,
+    opset: int = OPSET,
 ) -> TracedNetwork:
     """Traces a network into ONNX. The number of rows stays open; cost does not grow with ``size``.
 
@@ -116,7 +117,7 @@ def trace_network(
                 tuple(inputs.values()),
                 file,  # type: ignore[arg-type]
                 dynamo=False,
-                opset_version=OPSET,
+                opset_version=opset,
                 input_names=list(inputs),
                 output_names=[output],
                 dynamic_axes={name: _open_axes(name) for name in (*inputs, output)},
@@ -207,7 +208,7 @@ def write_network(
     graph = onnx.ModelProto()
     graph.CopyFrom(traced.graph)
     target = path.with_name(path.name + ".weights")
-    for initializer in graph.graph.initializer:
+    for initializer in _weights(graph):
         _set_external(initializer, "location", target.name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -230,7 +231,7 @@ def write_weights(traced: TracedNetwork, weights: Mapping[str, torch.Tensor], pa
     with open(path, "wb") as file:
         for _, tensor in fitting_weights(traced, weights):
             file.seek(-file.tell() % PAGE_BYTES, io.SEEK_CUR)
-            file.write(tensor.numpy().reshape(-1).view("u1").data)
+            file.write(tensor.reshape(-1).view(torch.uint8).numpy().data)
 
 
 def fitting_weights(
@@ -240,7 +241,7 @@ def fitting_weights(
 
     What is so already is not copied. Raises: HostError: a weight is missing or of another shape.
     """
-    for initializer in traced.graph.graph.initializer:
+    for initializer in _weights(traced.graph):
         tensor = weights.get(initializer.name)
         if tensor is None or list(tensor.shape) != list(initializer.dims):
             found = "nothing" if tensor is None else tuple(tensor.shape)
@@ -248,7 +249,8 @@ def fitting_weights(
                 f"{traced.kind}: expected {initializer.name} of shape "
                 f"{tuple(initializer.dims)}, got {found}; these weights are of another network"
             )
-        dtype = traced.dtype if tensor.is_floating_point() else tensor.dtype
+        is_rounded = tensor.dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+        dtype = traced.dtype if is_rounded else tensor.dtype
         yield initializer.name, tensor.detach().to("cpu", dtype).contiguous()
 
 
@@ -342,30 +344,48 @@ def _open_axes(name: str) -> dict[int, str]:
 
 
 def _inputs_to_weights(model: "onnx.ModelProto", input_names: set[str]) -> None:
-    """Makes initializers of the inputs that are weights, laid out one after the other."""
+    """Makes initializers of the inputs that are weights."""
     import onnx
 
     graph = model.graph
-    weights = [value for value in graph.input if value.name not in input_names]
+    for value in graph.input:
+        if value.name not in input_names:
+            kind = value.type.tensor_type
+            graph.initializer.append(
+                onnx.TensorProto(
+                    name=value.name,
+                    dims=[dim.dim_value for dim in kind.shape.dim],
+                    data_type=kind.elem_type,
+                    data_location=onnx.TensorProto.EXTERNAL,
+                )
+            )
     kept = [value for value in graph.input if value.name in input_names]
-    offset = 0
-    for value in weights:
-        kind = value.type.tensor_type
-        dims = [dim.dim_value for dim in kind.shape.dim]
-        num_bytes = math.prod(dims) * onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).itemsize
-        initializer = onnx.TensorProto(
-            name=value.name,
-            dims=dims,
-            data_type=kind.elem_type,
-            data_location=onnx.TensorProto.EXTERNAL,
-        )
-        _set_external(initializer, "location", "weights")
-        _set_external(initializer, "offset", str(offset))
-        _set_external(initializer, "length", str(num_bytes))
-        graph.initializer.append(initializer)
-        offset += num_bytes + -num_bytes % PAGE_BYTES
     del graph.input[:]
     graph.input.extend(kept)
+    lay_out_weights(model)
+
+
+def lay_out_weights(model: "onnx.ModelProto") -> None:
+    """Says where in their file the graph's weights lie, one after the other."""
+    import onnx
+
+    offset = 0
+    for weight in _weights(model):
+        element = onnx.helper.tensor_dtype_to_np_dtype(weight.data_type)
+        num_bytes = math.prod(weight.dims) * element.itemsize
+        _set_external(weight, "location", "weights")
+        _set_external(weight, "offset", str(offset))
+        _set_external(weight, "length", str(num_bytes))
+        offset += num_bytes + -num_bytes % PAGE_BYTES
+
+
+def _weights(model: "onnx.ModelProto") -> list["onnx.TensorProto"]:
+    """The initializers whose values lie in a file; a graph may have small ones of its own."""
+    import onnx
+
+    return [
+        one for one in model.graph.initializer if one.data_location == onnx.TensorProto.EXTERNAL
+    ]
 
 
 def _set_external(initializer: "onnx.TensorProto", key: str, value: str) -> None:
