@@ -36,12 +36,24 @@ class NetworkKind(StrEnum):
 
 
 class Precision(StrEnum):
-    """What a network computes with. Inputs and outputs of the two of 8 bits are fp16."""
+    """What a network computes with. Inputs and outputs of the two of 8 bits are fp16.
+
+    See Note [Eight bits] for which networks those are for.
+    """
 
     FP32 = "fp32"
     FP16 = "fp16"
     INT8 = "int8"
     FP8 = "fp8"
+
+    @property
+    def is_eight_bits(self) -> bool:
+        """Whether ranges have to be measured before a network can compute so."""
+        return self in (Precision.INT8, Precision.FP8)
+
+
+ENGINE_PRECISIONS = (Precision.FP16, Precision.INT8, Precision.FP8)
+"""Those that a GPU's frames, which are fp16, go through."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +127,7 @@ class EngineKey:
             another number of attention heads, or another scale of latents.
         compiler: such as ``tensorrt``; compiler_version: as the library names it.
         target: what the engine is compiled for.
+        calibration: number of the rules that ranges for 8 bits are measured by; 0 without.
     """
 
     weights_sha256: str
@@ -126,10 +139,14 @@ class EngineKey:
     compiler: str
     compiler_version: str
     target: Target
+    calibration: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The key as JSON, for people and for comparison."""
-        return {"layout": _LAYOUT, **asdict(self)}
+        values = asdict(self)
+        if not self.calibration:
+            del values["calibration"]  # as it was before there were any
+        return {"layout": _LAYOUT, **values}
 
     @property
     def digest(self) -> str:

@@ -1,9 +1,10 @@
 """TensorRT as a compiler of engines: ONNX in, a plan file out, run by ``csrc/diffusion``.
 
 Networks are strongly typed: the graph says what is computed in what precision. float16 is a graph
-of float16; int8 and fp8 are explicit QuantizeLinear and DequantizeLinear nodes in the graph. The
-flags that once let TensorRT choose are gone from version 11, which this file is written for as
-well as for 10. Source: NVIDIA's guide for migrating from TensorRT 10.x to 11.x.
+of float16; int8 and fp8 are explicit QuantizeLinear and DequantizeLinear nodes in the graph, which
+``onnx_quantise`` puts there. The flags that once let TensorRT choose are gone from version 11,
+which this file is written for as well as for 10.
+Source: NVIDIA's guide for migrating from TensorRT 10.x to 11.x.
 
 None of it has been run: neither TensorRT nor a GPU could be had where it was written.
 """

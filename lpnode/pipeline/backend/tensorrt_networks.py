@@ -8,7 +8,11 @@ from lpnode.pipeline.backend.engine_cache import EngineCache
 from lpnode.pipeline.backend.engine_key import Precision
 from lpnode.pipeline.backend.networks import Networks
 from lpnode.pipeline.backend.switchable_networks import SwitchableNetworks
-from lpnode.pipeline.backend.tensorrt_engine import TensorRtCompiler, tensorrt
+from lpnode.pipeline.backend.tensorrt_engine import (
+    TensorRtCompiler,
+    require_precision,
+    tensorrt,
+)
 
 
 def tensorrt_networks(
@@ -25,16 +29,16 @@ def tensorrt_networks(
     Args:
         fallback: on the CUDA device that engines are built for; float16 for every precision but
             fp32.
-        precision: int8 and fp8 need a graph with explicit Q/DQ nodes; without them the build is
-            refused, and the fallback goes on.
+        precision: int8 and fp8 are the UNet's alone, see Note [Eight bits].
         level: see ``TensorRtCompiler``.
     Raises: NotBuilt: TensorRT is missing, and how to get it. InvalidArgument: the fallback is on no
-        CUDA device, or of another type.
+        CUDA device, or of another type; or the GPU cannot compute in the precision.
     """
     device = fallback.device
     if device.type != "cuda":
         raise InvalidArgument(f"TensorRT runs on a CUDA device, the networks are on {device}")
     tensorrt()
+    require_precision(precision, torch.cuda.get_device_capability(device))
     index = torch.cuda.current_device() if device.index is None else device.index
     compiler = TensorRtCompiler(device=index, level=level)
     builder = EngineBuilder(cache=cache, compiler=compiler, device=device, precision=precision)

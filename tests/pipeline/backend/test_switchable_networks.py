@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import logging
 import os
 import shutil
 import threading
@@ -17,10 +18,10 @@ from diffusion_studio import NUM_TOKENS, SIDE, TEXT_WIDTH, small_model
 from lpnode.config import Address, NodeConfig
 from lpnode.errors import HostError, InvalidArgument
 from lpnode.node import Node
-from lpnode.pipeline.backend.engine_build import BuildPhase, EngineBuilder
-from lpnode.pipeline.backend.engine_cache import EngineCache, EngineCacheConfig
+from lpnode.pipeline.backend.engine_build import BuildPhase, BuildState, EngineBuilder
+from lpnode.pipeline.backend.engine_cache import BuildCancelled, EngineCache, EngineCacheConfig
 from lpnode.pipeline.backend.engine_compiler import compile_in_child
-from lpnode.pipeline.backend.engine_key import Precision, ShapeProfile
+from lpnode.pipeline.backend.engine_key import EngineKey, Precision, ShapeProfile
 from lpnode.pipeline.backend.networks import Conditioning, NetworkShapes
 from lpnode.pipeline.backend.onnxruntime_engine import OnnxRuntimeCompiler
 from lpnode.pipeline.backend.switchable_networks import SwitchableNetworks
@@ -350,6 +351,61 @@ def test_what_a_compiler_says_comes_back_from_its_process(tmp_path: Path) -> Non
         compile_file(tmp_path / "network.onnx", Precision.FP32, tmp_path)
 
 
-def test_a_precision_that_a_compiler_lacks_is_named(tmp_path: Path) -> None:
-    with pytest.raises(HostError, match="compiles for fp32 and fp16, got fp8"):
-        compile_file(tmp_path / "network.onnx", Precision.FP8, tmp_path)
+class PlannedCache(EngineCache):
+    """Keeps what builds said that they would write, by network."""
+
+    def __init__(self, config: EngineCacheConfig) -> None:
+        super().__init__(config)
+        self.planned: dict[str, int] = {}
+
+    def build(self, key: EngineKey, *arguments: Any, num_bytes: int, **others: Any) -> Path:
+        self.planned[key.network] = num_bytes
+        return super().build(key, *arguments, num_bytes=num_bytes, **others)
+
+
+async def test_a_stream_goes_over_to_a_unet_of_8_bits_whose_ranges_were_measured_on_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = PlannedCache(EngineCacheConfig(folder=tmp_path, spare_bytes=0))
+    builder = dataclasses.replace(builder_in(tmp_path), cache=cache, precision=Precision.INT8)
+    networks = SwitchableNetworks(TorchNetworks(dtype=torch.float16), builder)
+    networks.load(small_model())
+    networks.prepare(SHAPES)
+    latents, timesteps, conditioning = rows(3)
+    inputs = latents.half(), timesteps, Conditioning(conditioning.tokens.half())
+    before = networks.predict(*inputs).float()
+    with caplog.at_level(logging.INFO):
+        async with Running(networks):
+            await phase_of(networks, BuildPhase.CALIBRATE)
+            await phase_of(networks, BuildPhase.READY, BuildPhase.FAILED)
+    assert networks.states[SIZE].phase is BuildPhase.READY, networks.states[SIZE].error
+    assert networks.name == "onnxruntime"
+    after = networks.predict(*inputs).float()
+    error = (after - before).square().mean().sqrt() / before.square().mean().sqrt()
+    assert 1e-3 < error < 0.2  # these numbers are random, which the ranges are not for
+    keys = {entry.key["network"]: entry.key for entry in cache.entries()}
+    assert {name: key["precision"] for name, key in keys.items()} == {
+        "unet": "int8",
+        "vae_encoder": "fp16",
+        "vae_decoder": "fp16",
+    }
+    assert [name for name, key in keys.items() if key.get("calibration")] == ["unet"]
+    said = [record.getMessage() for record in caplog.records]
+    assert [text for text in said if "unet of small in int8 differs from torch by" in text]
+    in_half = 2 * 2 * sum(weight.numel() for weight in small_model().unet.parameters())
+    assert in_half // 2 < cache.planned["unet"] - (64 << 20) < in_half
+
+
+def test_8_bits_are_stopped_while_ranges_are_measured_and_nothing_is_left(tmp_path: Path) -> None:
+    builder = dataclasses.replace(builder_in(tmp_path), precision=Precision.FP8)
+    stop = threading.Event()
+
+    def report(state: BuildState) -> None:
+        assert state.phase is BuildPhase.CALIBRATE
+        stop.set()
+
+    model = small_model()
+    model.unet.half()
+    with pytest.raises(BuildCancelled):
+        builder.build(model, SHAPES, report, stop)
+    assert not list(tmp_path.iterdir())
