@@ -113,8 +113,9 @@ _AI = [
         "aiPrecision",
         _TEXT,
         "auto",
-        "what diffusion networks compute in: fp32, fp16 (GPU), bf16 (on the processor torch alone "
-        "has it); auto: fp16 on a GPU, fp32 on the processor",
+        "what diffusion networks compute in: fp32, bf16 (on the processor torch alone has it); on "
+        "a GPU also fp16, and int8 and fp8 for UNets that TensorRT runs (fp8 from compute "
+        "capability 8.9); auto: fp16 on a GPU, fp32 on the processor",
     ),
     used_flag(
         "AI", "liveInputTimeout", _DURATION, "60s", "a live session without input this long ends"

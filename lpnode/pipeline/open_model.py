@@ -82,7 +82,7 @@ class OpenModel:
 class ModelOpener:
     """Opens one model on one device, again and again with other LoRAs.
 
-    Raises: ConfigError: the device does not do the precision.
+    Raises: ConfigError: the device or the backend does not do the precision.
     """
 
     place: ModelPlace
@@ -92,7 +92,13 @@ class ModelOpener:
     numbers: NumberTypes = field(init=False)
 
     def __post_init__(self) -> None:
-        numbers = number_types(self.config.precision, self.device)
+        precision, backend = self.config.precision, self.config.backend
+        numbers = number_types(precision, self.device)
+        if numbers.engines and backend not in ("auto", "tensorrt"):
+            raise ConfigError(
+                f"-aiPrecision {precision}: is for TensorRT's engines, which -aiBackend {backend} "
+                "has none of; give -aiBackend auto or tensorrt"
+            )
         object.__setattr__(self, "numbers", numbers)
 
     @property
@@ -130,6 +136,7 @@ class ModelOpener:
             weights_dtype=self.numbers.weights,
             shapes=shapes(model.traits) if callable(shapes) else shapes,
             wanted=self.config.backend,
+            engines=self.numbers.engines,
             folder=self.config.engines_dir,
         )
         return OpenModel(model, choice.networks, has_lcm_lora=lcm_lora is not None)

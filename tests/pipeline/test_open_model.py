@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from lpnode.errors import BadParameters, ConfigError, ModelError, NotCapable
 from lpnode.model.place import ModelPlace, find_model
+from lpnode.pipeline.backend.engine_key import Precision
 from lpnode.pipeline.backend.networks import NetworkShapes
 from lpnode.pipeline.catalog import Catalog, built_in
 from lpnode.pipeline.open_model import DiffusionConfig, ModelOpener, OpenModel, choose_device
@@ -45,6 +46,18 @@ def opener(models: Path, tmp_path: Path) -> ModelOpener:
         ),
         device="cpu",
     )
+
+
+def test_8_bits_go_with_a_backend_that_has_them(models: Path, tmp_path: Path) -> None:
+    def opener_with(backend: str) -> ModelOpener:
+        config = DiffusionConfig(
+            models_dir=models, engines_dir=tmp_path, backend=backend, precision="int8"
+        )
+        return ModelOpener(place=ModelPlace("tiny", models), config=config, device="cuda:0")
+
+    assert opener_with("tensorrt").numbers.engines is Precision.INT8
+    with pytest.raises(ConfigError, match=r"-aiPrecision int8: is for .*Backend compiled has no"):
+        opener_with("compiled")
 
 
 def opened(opener: ModelOpener, **wishes: object) -> Iterator[OpenModel]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from lpnode.errors import ConfigError, HostError, NotBuilt
+from lpnode.errors import ConfigError, HostError, InvalidArgument, NotBuilt
 from lpnode.model.diffusion_model import DiffusionModel
 from lpnode.pipeline.backend.agreement import Agreement, SampleFrame, agreement
 from lpnode.pipeline.backend.compiled_torch import CompiledTorchNetworks
@@ -75,6 +75,7 @@ def choose_networks(
     weights_dtype: torch.dtype | None = None,
     shapes: NetworkShapes,
     wanted: str = "auto",
+    engines: Precision | None = None,
     folder: Path,
 ) -> Choice:
     """Loads and prepares networks for a device.
@@ -88,6 +89,7 @@ def choose_networks(
         dtype: of what networks take and give.
         weights_dtype: of the weights and of what is computed; None: ``dtype``.
         wanted: one of ``BACKENDS`` or ``ALIASES``.
+        engines: what TensorRT's compute in; None: ``dtype``.
         folder: where backends may write networks.
     Raises: ConfigError: no such backend. HostError, OutOfDeviceMemory: torch cannot run the model.
     """
@@ -104,7 +106,7 @@ def choose_networks(
         networks = TorchNetworks(device, dtype, weights_dtype=computed)
         return Choice(_ready(networks, model, shapes))
     if not on_processor:
-        return Choice(_ready(_on_device(name, device, dtype, folder), model, shapes))
+        return Choice(_ready(_on_device(name, device, dtype, engines, folder), model, shapes))
     graphs = GraphCache()
     makers: dict[str, _Make] = {
         "openvino": lambda threads: OpenVinoNetworks(folder, num_threads=threads, graphs=graphs),
@@ -126,7 +128,9 @@ def _misplaced(name: str, on_processor: bool, computed: torch.dtype) -> str:
     return ""
 
 
-def _on_device(name: str, device: str, dtype: torch.dtype, folder: Path) -> Networks:
+def _on_device(
+    name: str, device: str, dtype: torch.dtype, engines: Precision | None, folder: Path
+) -> Networks:
     """What runs networks on a GPU: TensorRT where it is installed, unless another is asked for.
 
     Its engines take minutes to build; torch serves until they are there. ``auto`` does not compile
@@ -137,12 +141,17 @@ def _on_device(name: str, device: str, dtype: torch.dtype, folder: Path) -> Netw
     eager = TorchNetworks(device, dtype)
     if dtype == torch.bfloat16:
         return eager
-    precision = Precision.FP32 if dtype == torch.float32 else Precision.FP16
+    usual = Precision.FP32 if dtype == torch.float32 else Precision.FP16
     cache = EngineCache(EngineCacheConfig(folder=folder))
     try:
-        return tensorrt_networks(eager, cache, precision=precision)
+        try:
+            return tensorrt_networks(eager, cache, precision=engines or usual)
+        except InvalidArgument as error:  # this chip has no such arithmetic
+            logger.warning("engines for %s are built in %s: %s", device, usual, error)
+            return tensorrt_networks(eager, cache, precision=usual)
     except NotBuilt as error:
-        level = logging.WARNING if name == "tensorrt" else logging.INFO
+        is_wanted = name == "tensorrt" or engines is not None
+        level = logging.WARNING if is_wanted else logging.INFO
         logger.log(level, "torch runs the networks on %s: %s", device, error)
         return eager
 

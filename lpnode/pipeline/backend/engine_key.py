@@ -52,10 +52,6 @@ class Precision(StrEnum):
         return self in (Precision.INT8, Precision.FP8)
 
 
-ENGINE_PRECISIONS = (Precision.FP16, Precision.INT8, Precision.FP8)
-"""Those that a GPU's frames, which are fp16, go through."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShapeProfile:
     """The shapes that an engine takes: one picture size, and a range of rows in a call.

@@ -12,7 +12,7 @@ from lpnode._native import diffusion
 from lpnode.errors import InvalidArgument
 from lpnode.pipeline.backend.engine_build import BuildPhase
 from lpnode.pipeline.backend.engine_cache import EngineCache, EngineCacheConfig
-from lpnode.pipeline.backend.engine_key import ENGINE_PRECISIONS, Precision
+from lpnode.pipeline.backend.engine_key import Precision
 from lpnode.pipeline.backend.networks import Conditioning, NetworkShapes
 from lpnode.pipeline.backend.tensorrt_networks import tensorrt_networks
 from lpnode.pipeline.backend.torch_networks import TorchNetworks
@@ -32,7 +32,7 @@ def test_networks_on_a_processor_have_no_tensorrt(tmp_path: Path) -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not HAS_TENSORRT, reason="TensorRT is missing")
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("precision", ENGINE_PRECISIONS)
+@pytest.mark.parametrize("precision", [Precision.FP16, Precision.INT8, Precision.FP8])
 async def test_engines_take_over_from_torch_and_agree_with_it(
     precision: Precision, tmp_path: Path
 ) -> None:
