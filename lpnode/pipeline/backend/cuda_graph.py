@@ -13,6 +13,17 @@ from lpnode.pipeline.failures import as_lpnode_error
 
 Result = TypeVar("Result")
 
+GraphMemory = tuple[int, int]
+"""Names the memory that graphs take for what they compute in between."""
+
+
+def graph_memory(device: torch.device | str) -> GraphMemory | None:
+    """Memory for graphs that take turns; None on a processor, where nothing is captured."""
+    if torch.device(device).type != "cuda":
+        return None
+    memory: GraphMemory = torch.cuda.graph_pool_handle()
+    return memory
+
 
 class CapturedGraph(Generic[Result]):
     """A function over tensors that stay where they are, captured at once and replayed per frame.
@@ -26,6 +37,7 @@ class CapturedGraph(Generic[Result]):
             from it. It runs ``num_warm_ups`` times before the capture, on every kind of device:
             state that it advances has to be set again afterwards.
         statics: what it reads and writes; kept alive, as the graph knows addresses alone.
+        pool: of ``graph_memory``, shared with graphs that run one after the other; None: its own.
     Raises: OutOfDeviceMemory, DeviceError, HostError: it failed, or cannot be captured.
     """
 
@@ -35,6 +47,7 @@ class CapturedGraph(Generic[Result]):
         device: torch.device | str,
         *,
         statics: Sequence[torch.Tensor] = (),
+        pool: GraphMemory | None = None,
         num_warm_ups: int = 2,
     ) -> None:
         self.device = torch.device(device)
@@ -43,7 +56,7 @@ class CapturedGraph(Generic[Result]):
         self._graph: torch.cuda.CUDAGraph | None = None
         try:
             if self.device.type == "cuda":
-                self._capture(function, num_warm_ups)
+                self._capture(function, num_warm_ups, pool)
             else:
                 for _ in range(num_warm_ups):
                     function()
@@ -71,7 +84,9 @@ class CapturedGraph(Generic[Result]):
             self._graph = None
             del self._result
 
-    def _capture(self, function: Callable[[], Result], num_warm_ups: int) -> None:
+    def _capture(
+        self, function: Callable[[], Result], num_warm_ups: int, pool: GraphMemory | None
+    ) -> None:
         # Warm-up and capture share a side stream: libraries choose kernels and take their
         # workspaces per stream, and neither is possible while a capture runs.
         with torch.cuda.device(self.device):
@@ -85,7 +100,7 @@ class CapturedGraph(Generic[Result]):
             # Other threads go on decoding and allocating meanwhile; only this one is restricted.
             with torch.cuda.graph(
                 graph,
-                pool=torch.cuda.graph_pool_handle(),
+                pool=pool or torch.cuda.graph_pool_handle(),
                 stream=stream,
                 capture_error_mode="thread_local",
             ):

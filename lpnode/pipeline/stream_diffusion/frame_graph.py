@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from lpnode.pipeline.backend.cuda_graph import CapturedGraph
+from lpnode.pipeline.backend.cuda_graph import CapturedGraph, graph_memory
 
 FrameNoise = tuple[torch.Tensor | None, torch.Tensor | None]
 """For the KL encoder's posterior, and for the steps of sequential mode."""
@@ -43,6 +43,7 @@ class FrameGraphs:
         self._run = run
         self._state = tuple(state)
         self._by_streams: dict[int, _Captured] = {}
+        self._memory = graph_memory(images.device)
 
     def replay(
         self, rows: Sequence[int], slots: Sequence[int], noise: FrameNoise
@@ -78,7 +79,7 @@ class FrameGraphs:
 
         before = [tensor.clone() for tensor in self._state]
         statics = [images, indices, *(tensor for tensor in own if tensor is not None)]
-        graph = CapturedGraph(whole, device, statics=statics)
+        graph = CapturedGraph(whole, device, statics=statics, pool=self._memory)
         for tensor, values in zip(self._state, before, strict=True):
             tensor.copy_(values)
         return _Captured(indices, own, graph)

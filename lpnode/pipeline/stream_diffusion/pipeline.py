@@ -6,6 +6,7 @@ noise → one UNet call for all streams of a group → consistency step → VAE 
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -82,18 +83,30 @@ class StreamDiffusion:
         self._loadouts.get(LoraChoice.of(self.parse(None)))
 
     def warm(self, params: BaseParams) -> None:
-        """Prepares the networks for the size of ``params`` and sends a frame through.
+        """Prepares the networks for the size of ``params`` and sends frames through.
 
-        Raises: HostError: not even that frame came out, such as for want of memory.
+        Where frames run as graphs, those of one stream, of two, and so on are captured, so that
+        nobody waits for that later.
+
+        Raises: HostError: not even one frame came out, such as for want of memory.
         """
-        stream = self.prepare(params)
+        still = replace(_own_params(params), enable_similar_image_filter=False)
+        streams = [self.prepare(still)]
         try:
-            frame = self.input_buffer(params.width, params.height)[0].zero_()
-            (result,) = self.run([FrameJob(stream, frame, 0)])
+            if self._served.uses_graphs:
+                most = self._streams_a_call(_own(streams[0]).group)
+                streams += [self.prepare(still) for _ in range(1, most)]
+            frames = self.input_buffer(params.width, params.height).zero_()
+            results: list[Result] = []
+            # The largest first: in its memory there is room for the others.
+            for number in range(len(streams), 0, -1):
+                jobs = [FrameJob(one, frames[row], 0) for row, one in enumerate(streams[:number])]
+                results = self.run(jobs)
         finally:
-            self.release(stream)
-        if isinstance(result, HostError):
-            raise result
+            for stream in streams:
+                self.release(stream)
+        if isinstance(results[0], HostError):
+            raise results[0]
 
     def prepare(self, params: BaseParams) -> StreamState:
         """See ``Pipeline.prepare``."""

@@ -76,6 +76,7 @@ class Loadout:
         self._opened = opened
         self._served = served
         self._groups: dict[GroupKey, StreamGroup] = {}
+        self._latest: StreamGroup | None = None
         self._prepared: set[tuple[int, int]] = set()
 
     def group(self, params: StreamDiffusionParams) -> StreamGroup:
@@ -106,6 +107,7 @@ class Loadout:
         if group is None:
             group = StreamGroup(key, self._opened.networks, self.traits)
             self._groups[key] = group
+        self._latest = group
         return group
 
     @property
@@ -121,9 +123,12 @@ class Loadout:
         return all(group.is_empty for group in self._groups.values())
 
     def drop_empty_groups(self) -> None:
-        """Returns the memory of groups without streams."""
+        """Returns the memory of groups without streams, but for the one that was used last.
+
+        The next stream is likely of its kind, and finds its graphs captured.
+        """
         for key, group in list(self._groups.items()):
-            if group.is_empty:
+            if group.is_empty and group is not self._latest:
                 group.release()
                 del self._groups[key]
 
@@ -155,6 +160,7 @@ class Loadout:
         for group in self._groups.values():
             group.release()
         self._groups.clear()
+        self._latest = None
         self._opened.unload()
 
 

@@ -11,8 +11,8 @@ from lpnode.pipeline.stream_diffusion.conditioning import ConditioningRows
 from lpnode.pipeline.stream_diffusion.denoise_batch import BatchShape, DenoiseBatch
 from lpnode.pipeline.stream_diffusion.frame_graph import FrameGraphs, FrameNoise
 
-FIRST_SLOTS = 4
-"""Slots of a new group; their number doubles when they are taken."""
+FIRST_SLOTS = 16
+"""Slots of a new group; their number doubles when they are taken, and graphs are captured anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

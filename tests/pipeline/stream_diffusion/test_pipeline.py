@@ -364,3 +364,17 @@ def test_what_frames_draw_goes_on_behind_the_noise_of_the_stream(make_studio: Ma
     noise = torch.randn((2, *latent), generator=generator)
     assert torch.equal(stream.group.batch.init_noise[stream.slot], noise)
     assert torch.equal(stream.draw(*latent), torch.randn(latent, generator=generator))
+
+
+def test_a_warm_model_has_captured_the_graphs_of_every_number_of_streams(
+    make_studio: MakeStudio,
+) -> None:
+    studio = make_studio(uses_graphs=True, max_batch=4)
+    studio.pipeline.warm(studio.params())
+    rows = studio.opened[0][1].rows
+    streams = [studio.pipeline.prepare(studio.params(seed=seed)) for seed in range(3)]
+    feed(studio, *((stream, scene(0), 0) for stream in streams))
+    for number in (3, 2, 1):
+        rows.clear()
+        feed(studio, *((stream, scene(number), number) for stream in streams[:number]))
+        assert len(rows) == 1  # a capture would begin with further calls
