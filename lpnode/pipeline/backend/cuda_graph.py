@@ -5,7 +5,7 @@ a shape or an address.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 
@@ -13,16 +13,15 @@ from lpnode.pipeline.failures import as_lpnode_error
 
 Result = TypeVar("Result")
 
-GraphMemory = tuple[int, int]
-"""Names the memory that graphs take for what they compute in between."""
+GraphMemory = Any
+"""Names the memory that graphs take for what they compute in between; torch's own type."""
 
 
 def graph_memory(device: torch.device | str) -> GraphMemory | None:
     """Memory for graphs that take turns; None on a processor, where nothing is captured."""
     if torch.device(device).type != "cuda":
         return None
-    memory: GraphMemory = torch.cuda.graph_pool_handle()
-    return memory
+    return torch.cuda.graph_pool_handle()
 
 
 class CapturedGraph(Generic[Result]):
