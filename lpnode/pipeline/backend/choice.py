@@ -152,7 +152,13 @@ def _on_device(
     except NotBuilt as error:
         is_wanted = name == "tensorrt" or engines is not None
         level = logging.WARNING if is_wanted else logging.INFO
-        logger.log(level, "torch runs the networks on %s: %s", device, error)
+        logger.log(
+            level,
+            "torch runs the networks on %s: %s; with -aiBackend compiled it compiles them, which "
+            "takes minutes at every start",
+            device,
+            error,
+        )
         return eager
 
 
