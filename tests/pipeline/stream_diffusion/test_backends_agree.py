@@ -1,4 +1,4 @@
-"""Streams whose networks compute in bfloat16 on the processor, held against float32."""
+"""What streams show by each backend and precision, held against float32 in torch."""
 
 import math
 from pathlib import Path
@@ -41,32 +41,53 @@ def psnr_db(picture: torch.Tensor, expected: torch.Tensor) -> float:
     return 10 * math.log10(4.0 / float((picture - expected).square().mean()))
 
 
-@pytest.fixture
-def shipped(tmp_path: Path) -> dict[str, StreamDiffusion]:
-    """The model that ships, by precision."""
-    made = {}
-    for precision in ("fp32", "bf16"):
-        config = DiffusionConfig(
-            models_dir=tmp_path, engines_dir=tmp_path, backend="torch", precision=precision
-        )
-        made[precision] = stream_diffusion(SHIPPED_MODEL, config)("cpu")
-        made[precision].load()
-    return made
+def shipped(
+    folder: Path, *, backend: str = "torch", precision: str = "auto", device: str = "cpu"
+) -> StreamDiffusion:
+    """The model that ships, loaded."""
+    config = DiffusionConfig(
+        models_dir=folder, engines_dir=folder, backend=backend, precision=precision
+    )
+    pipeline = stream_diffusion(SHIPPED_MODEL, config)(device)
+    pipeline.load()
+    return pipeline
 
 
-@pytest.mark.parametrize("wish", [{}, {"cfg_type": "full", "guidance_scale": 1.5}], ids=str)
-def test_the_model_that_ships_draws_in_bfloat16_what_it_draws_in_float32(
-    shipped: dict[str, StreamDiffusion], wish: dict[str, object]
+@pytest.mark.parametrize(
+    ("backend", "precision", "device", "least_db", "largest_error"),
+    [
+        ("onnxruntime", "fp32", "cpu", 100.0, 1e-4),
+        ("openvino", "fp32", "cpu", 100.0, 1e-4),
+        ("torch", "bf16", "cpu", LEAST_DB, 0.2),
+        pytest.param("torch", "fp32", "cuda", 50.0, 0.05, marks=pytest.mark.gpu),
+        pytest.param("torch", "fp16", "cuda", LEAST_DB, 0.2, marks=pytest.mark.gpu),
+        pytest.param("torch", "bf16", "cuda", LEAST_DB, 0.2, marks=pytest.mark.gpu),
+        pytest.param("compiled", "fp16", "cuda", LEAST_DB, 0.2, marks=pytest.mark.gpu),
+    ],
+)
+def test_every_backend_draws_the_same_with_the_model_that_ships_and_again(
+    tmp_path: Path,
+    backend: str,
+    precision: str,
+    device: str,
+    least_db: float,
+    largest_error: float,
 ) -> None:
-    drawn = {
-        precision: pictures(pipeline, pipeline.parse({"prompt": "a blue star", "seed": 3, **wish}))
-        for precision, pipeline in shipped.items()
-    }
-    assert {one.dtype for one in drawn.values()} == {torch.float32}
-    assert not torch.equal(drawn["bf16"], drawn["fp32"])
-    assert min(map(psnr_db, drawn["bf16"], drawn["fp32"])) > LEAST_DB
-    for pipeline in shipped.values():
-        pipeline.unload()
+    """Levels are from -1 to 1; repeats with a seed are bit-identical."""
+    reference = shipped(tmp_path)
+    params = reference.parse({"prompt": "a blue star", "cfg_type": "full", "guidance_scale": 1.5})
+    expected = pictures(reference, params)
+    reference.unload()
+    pipeline = shipped(tmp_path, backend=backend, precision=precision, device=device)
+    drawn, again = pictures(pipeline, params), pictures(pipeline, params)
+    pipeline.unload()
+    assert torch.equal(drawn, again)
+    drawn = drawn.float().cpu()
+    worst_db = min(map(psnr_db, drawn, expected))
+    error = float((drawn - expected).abs().max())
+    print(f"{backend} {precision} on {device}: {worst_db:.1f} dB, at most {error:.2g} of 2")
+    assert worst_db > least_db
+    assert error < largest_error
 
 
 @pytest.mark.parametrize("is_tiny_vae", [True, False])
