@@ -66,6 +66,8 @@ class Scripted(Passthrough):
 
     def update(self, state: StreamState, params: BaseParams) -> None:
         self._script.may_update.wait()
+        if self._script.update_errors:
+            raise self._script.update_errors.pop(0)
         super().update(state, params)
 
 
@@ -78,6 +80,7 @@ class Script:
         self.may_update = threading.Event()
         self.reloads = False
         self.errors: list[Exception] = []
+        self.update_errors: list[Exception] = []
         self.let_everything_go()
 
     def let_everything_go(self) -> None:

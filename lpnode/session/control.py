@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from lpnode.errors import BadParameters, EndOfChannel, HostError, TooLarge
+from lpnode.errors import BadParameters, EndOfChannel, LpnodeError, TooLarge
 from lpnode.pipeline.params import BaseParams
 from lpnode.session.clock import Clock
 from lpnode.session.mailbox import LatestMailbox
@@ -36,7 +36,7 @@ class Updatable(Protocol):
     """What takes parameters: a session's place on a model."""
 
     async def update(self, params: BaseParams) -> None:
-        """Replaces the whole set between two frames. Raises: BadParameters; HostError."""
+        """Replaces the whole set between two frames. Raises: LpnodeError: the old one stays."""
 
 
 class Control:
@@ -83,11 +83,14 @@ class Control:
             self._updates.close()
 
     async def apply(self) -> None:
-        """Applies updates one after the other until ``read`` has ended."""
+        """Applies updates one after the other until ``read`` has ended.
+
+        Whatever is wrong with one is an error event: clients send them, and a stream goes on.
+        """
         async for update in self._updates:
             try:
                 await self._stream.update(self._parse(update))
-            except (BadParameters, HostError) as error:
+            except LpnodeError as error:
                 self._report(error)
             else:
                 self._vitals.saw_params(update, self._clock.now())

@@ -12,6 +12,7 @@ import pytest
 from live_input import h264_input
 from node_bench import Gateway, NodeBench, Script, until
 
+from lpnode.errors import BadParameters, ConfigError, HostError, NotBuilt
 from lpnode.session.live import LiveConfig
 from lpnode.session.stop_reason import StopReason
 
@@ -96,6 +97,35 @@ async def test_a_bad_update_is_an_error_event_and_the_stream_goes_on(
         assert reason in error["message"]
         assert gateway.session.params.max_framerate == 30
         await gateway.exchange(h264_input(5))
+        gateway.input.close()
+        await bench.ended()
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        BadParameters("lora_dict: there is no LoRA 'x'"),
+        HostError("lora_dict: the file is damaged"),
+        ConfigError("lora_dict: there is no such model folder"),
+        NotBuilt("lora_dict: this build cannot"),
+        ValueError("lora_dict: nobody knows"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_an_update_that_fails_for_any_reason_leaves_the_stream_running(
+    script: Script, failure: Exception
+) -> None:
+    """L25, L40."""
+    script.update_errors = [failure]
+    async with NodeBench(script=script).running() as bench:
+        gateway = bench.start({"max_framerate": 30})
+        await until(lambda: gateway.session.is_ready)
+        gateway.update({"max_framerate": 50})
+        error = await gateway.next_event("error")
+        assert error["message"].startswith("Error updating params: ")
+        assert str(failure) in error["message"]
+        assert gateway.session.params.max_framerate == 30
+        await gateway.exchange(h264_input(3))
         gateway.input.close()
         await bench.ended()
 

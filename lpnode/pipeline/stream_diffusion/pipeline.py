@@ -30,7 +30,12 @@ from lpnode.pipeline.pipeline import (
 from lpnode.pipeline.stream_diffusion.conditioning import EncodedPrompts
 from lpnode.pipeline.stream_diffusion.frame_graph import FrameNoise
 from lpnode.pipeline.stream_diffusion.params import StreamDiffusionParams
-from lpnode.pipeline.stream_diffusion.served_model import Loadouts, LoraChoice, ServedModel
+from lpnode.pipeline.stream_diffusion.served_model import (
+    Loadout,
+    Loadouts,
+    LoraChoice,
+    ServedModel,
+)
 from lpnode.pipeline.stream_diffusion.stream import DiffusionStream
 from lpnode.pipeline.stream_diffusion.stream_group import StreamGroup
 
@@ -188,10 +193,22 @@ class StreamDiffusion:
         self._inputs.clear()
 
     def _group(self, params: StreamDiffusionParams) -> StreamGroup:
-        return self._loadouts.get(LoraChoice.of(params)).group(params)
+        return self._weights(params).group(params)
 
     def _encode(self, params: StreamDiffusionParams) -> EncodedPrompts:
-        return self._loadouts.get(LoraChoice.of(params)).prompts.encode(params)
+        return self._weights(params).prompts.encode(params)
+
+    def _weights(self, params: StreamDiffusionParams) -> Loadout:
+        """The weights of a set; what keeps others from being loaded is put down to its field."""
+        try:
+            return self._loadouts.get(LoraChoice.of(params))
+        except BadParameters:
+            raise  # names it already
+        except Exception as error:
+            reason = as_lpnode_error(error)
+            name = "lora_dict" if params.lora_dict else "use_lcm_lora"
+            kind = type(reason) if isinstance(reason, HostError) else HostError
+            raise kind(f"{name}: no other weights could be loaded: {reason}") from error
 
     def _streams_a_call(self, group: StreamGroup) -> int:
         by_rows = self._served.max_rows // group.key.rows_per_stream

@@ -5,7 +5,7 @@ import torch
 from diffusion_studio import MakeStudio, Studio, feed, pictures, scene, shown
 from torch import Tensor
 
-from lpnode.errors import BadParameters, HostError
+from lpnode.errors import BadParameters, ConfigError, HostError, NotBuilt
 from lpnode.pipeline.pipeline import FrameJob, FrameResult
 from lpnode.pipeline.stream_diffusion.stream import DiffusionStream
 
@@ -133,6 +133,28 @@ def test_new_parameters_are_taken_over_whole_or_not_at_all(make_studio: MakeStud
     assert torch.equal(
         pictures(shown(studio, stream, range(3, 6))), pictures(shown(control, other, range(3, 6)))
     )
+
+
+@pytest.mark.parametrize(
+    ("wish", "name"),
+    [({"lora_dict": {"x": 1.0}}, "lora_dict"), ({"use_lcm_lora": False}, "use_lcm_lora")],
+)
+@pytest.mark.parametrize(
+    "failure", [ConfigError("no such folder"), NotBuilt("no such part"), OSError("no such file")]
+)
+def test_whatever_keeps_weights_from_being_loaded_is_put_down_to_the_field(
+    make_studio: MakeStudio, wish: dict[str, object], name: str, failure: Exception
+) -> None:
+    studio = make_studio(has_lcm_lora=True)
+    stream = studio.pipeline.prepare(studio.params())
+    studio.open_error = failure
+    before = stream.params
+    with pytest.raises(HostError, match=f"^{name}: .*{failure}; the parameters before stay"):
+        studio.pipeline.update(stream, studio.params(**wish))
+    with pytest.raises(HostError, match=f"^{name}: .*{failure}"):
+        studio.pipeline.prepare(studio.params(**wish))
+    assert stream.params is before
+    assert shown(studio, stream, range(1))
 
 
 def test_streams_with_other_loras_have_weights_of_their_own(studio: Studio) -> None:
