@@ -58,6 +58,11 @@ class Scripted(Passthrough):
     def load(self) -> None:
         self._script.may_load.wait()
 
+    def prepare(self, params: BaseParams) -> StreamState:
+        if self._script.prepare_errors:
+            raise self._script.prepare_errors.pop(0)
+        return super().prepare(params)
+
     def run(self, batch: Sequence[FrameJob]) -> list[FrameResult | None]:
         self._script.may_run.wait()
         if self._script.errors:
@@ -80,6 +85,7 @@ class Script:
         self.may_update = threading.Event()
         self.reloads = False
         self.errors: list[Exception] = []
+        self.prepare_errors: list[Exception] = []
         self.update_errors: list[Exception] = []
         self.let_everything_go()
 

@@ -64,7 +64,7 @@ class HostedStream:
         release_timeout_s: float,
     ) -> None:
         self.params = params
-        """The full set in force."""
+        """The full set in force, or the one that the stream will be prepared with."""
         self.output_size = model.output_size(params)
         """(width, height) of every picture that ``process`` writes; fixed."""
         self.device = model.device
@@ -73,6 +73,10 @@ class HostedStream:
         """When frames could last be taken again after a load or reload, on the host's clock."""
         self.error: LpnodeError | None = None
         """Why this stream will never be ready again, if so."""
+        self._kept = params
+        """What ``params`` goes back to if the pipeline refuses it: the last set that it took."""
+        self._refusal: tuple[BaseParams, LpnodeError] | None = None
+        """The set that was refused last while the stream was prepared, and why."""
         self._model = model
         self._clock = clock
         self._release_timeout_s = release_timeout_s
@@ -134,23 +138,24 @@ class HostedStream:
     async def update(self, params: BaseParams) -> None:
         """Replaces the whole parameter set between two frames, or changes nothing at all.
 
-        While the stream is not prepared, the set is kept for when it will be.
+        While the stream is not prepared, the set is kept for when it will be, and awaited.
 
         Raises:
             BadParameters: the set would change the output size, or the pipeline declines it.
-            HostError: the pipeline failed to apply it.
+            HostError: the pipeline failed to apply it, or the stream will never be ready.
         Source: live.md section 7.1.
         """
         self._check_size(params)
         loaded, state = self._loaded, self._state
         if loaded is None or state is None:
             self.params = params
+            await self._prepared_with(params)
             return
         is_reload = not loaded.pipeline.is_dynamic(self.params, params)
         self._num_reloads += is_reload
         try:
             await loaded.update(state, params)
-            self.params = params
+            self.params = self._kept = params
         finally:
             self._num_reloads -= is_reload
             if is_reload:
@@ -191,22 +196,39 @@ class HostedStream:
         if self._is_closed:
             return
         self._loaded = loaded
-        try:
-            while loaded is self._loaded and self._state is None:
-                await self._prepare(loaded)
-        except LpnodeError as error:
-            # A model that went away meanwhile comes back, and prepares the stream anew.
-            if loaded is self._loaded:
-                self.give_up(error)
+        while loaded is self._loaded and self._state is None:
+            params = self.params
+            try:
+                await self._prepare(loaded, params)
+            except LpnodeError as error:
+                # A model that went away meanwhile comes back, and prepares the stream anew.
+                if loaded is self._loaded:
+                    self._refuse(params, error)
 
-    async def _prepare(self, loaded: LoadedModel) -> None:
-        params = self.params
+    async def _prepare(self, loaded: LoadedModel, params: BaseParams) -> None:
         state = await loaded.prepare(params)
         if loaded is self._loaded and params is self.params:
             self._state = state
+            self._kept = params
             self._note_ready()
         else:  # closed, or given other parameters in the meantime
             await loaded.release(self, state)
+
+    def _refuse(self, params: BaseParams, error: LpnodeError) -> None:
+        """Goes back to the set that was in force before ``params``, if there is one."""
+        self._refusal = (params, error)
+        if params is not self.params:
+            return  # another was given in the meantime, and is tried next
+        if params is self._kept:
+            self.give_up(error)
+        else:
+            self.params = self._kept
+
+    async def _prepared_with(self, params: BaseParams) -> None:
+        """Returns once the stream is ready. Raises: LpnodeError: ``params`` was refused."""
+        await self.wait_ready()
+        if self._refusal is not None and self._refusal[0] is params:
+            raise self._refusal[1]
 
     def detach(self) -> None:
         """Forgets a model that has gone away. Called by the stream's model."""

@@ -206,9 +206,12 @@ async def test_parameters_given_while_the_model_loads_are_the_ones_it_starts_wit
     async with hosting() as host:
         stream = host.open_stream("directed", PARAMS)
         new = BaseParams(max_framerate=30)
-        await stream.update(new)
-        direction.may_load.set()
-        await stream.wait_ready()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(stream.update(new))
+            await asyncio.sleep(0)
+            assert stream.params is new
+            direction.may_load.set()
+        assert stream.is_ready
         assert stream.params is new
         assert "update" not in direction.calls
 
@@ -222,11 +225,63 @@ async def test_parameters_given_during_the_preparation_replace_it(
         stream = host.open_stream("directed", PARAMS)
         await direction.until(lambda: "prepare" in direction.calls)
         new = BaseParams(max_framerate=30)
-        await stream.update(new)
-        direction.may_prepare.set()
-        await stream.wait_ready()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(stream.update(new))
+            await asyncio.sleep(0)
+            direction.may_prepare.set()
+        assert stream.is_ready
         assert stream.params is new
         assert direction.calls == ["load", "prepare", "release", "prepare"]
+
+
+async def test_parameters_refused_after_a_load_leave_the_ones_before_in_force(
+    hosting: Hosting, direction: Direction
+) -> None:
+    """Source: live.md section 7.1."""
+    direction.may_load.clear()
+    direction.prepare_errors = [BadParameters("lora_dict: there is no such LoRA")]
+    async with hosting() as host:
+        stream = host.open_stream("directed", PARAMS)
+        updating = asyncio.ensure_future(stream.update(BaseParams(max_framerate=30)))
+        await asyncio.sleep(0)
+        direction.may_load.set()
+        with pytest.raises(BadParameters, match="there is no such LoRA"):
+            await updating
+        assert stream.params is PARAMS
+        assert await stream.process(frame(0), picture(), COLOUR) == Shown(0)
+
+
+async def test_a_stream_ends_when_the_parameters_before_are_refused_too(
+    hosting: Hosting, direction: Direction
+) -> None:
+    direction.may_load.clear()
+    direction.prepare_errors = [BadParameters("not these"), HostError("nor those")]
+    async with hosting() as host:
+        stream = host.open_stream("directed", PARAMS)
+        updating = asyncio.ensure_future(stream.update(BaseParams(max_framerate=30)))
+        await asyncio.sleep(0)
+        direction.may_load.set()
+        with pytest.raises(HostError, match="nor those"):
+            await updating
+        assert not stream.is_alive
+
+
+async def test_parameters_that_were_replaced_before_they_were_refused_end_nothing(
+    hosting: Hosting, direction: Direction
+) -> None:
+    async with hosting() as host:
+        await host.wait_warm()
+        direction.may_prepare.clear()
+        direction.prepare_errors = [BadParameters("style image is gone")]
+        stream = host.open_stream("directed", PARAMS)
+        await direction.until(lambda: "prepare" in direction.calls)
+        new = BaseParams(max_framerate=30)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(stream.update(new))
+            await asyncio.sleep(0)
+            direction.may_prepare.set()
+        assert stream.params is new
+        assert stream.is_ready
 
 
 async def test_a_stream_that_cannot_be_prepared_ends_alone(

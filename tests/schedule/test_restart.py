@@ -82,6 +82,31 @@ async def test_streams_that_shared_a_hung_model_go_on_after_the_restart(
         assert two.last_restart is not None
 
 
+async def test_parameters_refused_after_a_restart_leave_the_last_that_ran_in_force(
+    hosting: Hosting, direction: Direction
+) -> None:
+    """Source: live.md section 7.1."""
+    async with hosting(FAST) as host:
+        one, two = host.open_stream("directed", PARAMS), host.open_stream("directed", PARAMS)
+        await one.wait_ready()
+        await two.wait_ready()
+        ran = BaseParams(max_framerate=30)
+        await two.update(ran)
+        direction.may_load.clear()
+        async with asyncio.TaskGroup() as tasks:
+            await hang(one, direction, tasks)
+            one.fail("no output for 5 s")
+        direction.prepare_errors = [HostError("lora_dict: the file is damaged")]
+        updating = asyncio.ensure_future(two.update(BaseParams(max_framerate=40)))
+        await asyncio.sleep(0)
+        direction.may_run.set()
+        direction.may_load.set()
+        with pytest.raises(HostError, match="the file is damaged"):
+            await updating
+        assert two.params is ran
+        assert await two.process(frame(2), picture(), COLOUR) == Shown(2)
+
+
 async def test_a_model_that_works_for_others_is_not_restarted(
     hosting: Hosting, direction: Direction
 ) -> None:

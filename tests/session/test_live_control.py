@@ -130,6 +130,26 @@ async def test_an_update_that_fails_for_any_reason_leaves_the_stream_running(
         await bench.ended()
 
 
+async def test_an_update_refused_after_the_load_is_an_error_event_and_the_stream_goes_on(
+    script: Script,
+) -> None:
+    """L25, L40."""
+    script.may_load.clear()
+    script.prepare_errors = [BadParameters("lora_dict: there is no LoRA 'x'")]
+    async with NodeBench(script=script, is_warm=False).running() as bench:
+        gateway = bench.start({"max_framerate": 30})
+        gateway.update({"max_framerate": 50})
+        await until(lambda: gateway.session.params.max_framerate == 50)
+        script.may_load.set()
+        error = await gateway.next_event("error")
+        assert "Error updating params: lora_dict: there is no LoRA 'x'" in error["message"]
+        assert gateway.session.params.max_framerate == 30
+        assert gateway.session.vitals.params == {"max_framerate": 30}
+        await gateway.exchange(h264_input(3))
+        gateway.input.close()
+        await bench.ended()
+
+
 async def test_of_several_updates_the_last_is_applied(script: Script) -> None:
     """L26: those that pile up behind a slow one are skipped."""
     async with NodeBench(script=script).running() as bench:
