@@ -89,20 +89,23 @@ class CapturedGraph(Generic[Result]):
         # Warm-up and capture share a side stream: libraries choose kernels and take their
         # workspaces per stream, and neither is possible while a capture runs.
         with torch.cuda.device(self.device):
+            current = torch.cuda.current_stream(self.device)
             stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
-            stream.wait_stream(torch.cuda.current_stream(self.device))
+            stream.wait_stream(current)
+            # A capture that fails does not go back to the stream before by itself.
             with torch.cuda.stream(stream):
                 for _ in range(num_warm_ups):
                     function()
-            stream.synchronize()
-            graph = torch.cuda.CUDAGraph()
-            # Other threads go on decoding and allocating meanwhile; only this one is restricted.
-            with torch.cuda.graph(
-                graph,
-                pool=pool or torch.cuda.graph_pool_handle(),
-                stream=stream,
-                capture_error_mode="thread_local",
-            ):
-                self._result = function()
-            torch.cuda.current_stream(self.device).wait_stream(stream)
+                stream.synchronize()
+                graph = torch.cuda.CUDAGraph()
+                # This begins by emptying torch's cache: a graph's memory is a pool of its own.
+                # Other threads go on decoding and allocating; only this one is restricted.
+                with torch.cuda.graph(
+                    graph,
+                    pool=pool or torch.cuda.graph_pool_handle(),
+                    stream=stream,
+                    capture_error_mode="thread_local",
+                ):
+                    self._result = function()
+            current.wait_stream(stream)
         self._graph = graph
