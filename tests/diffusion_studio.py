@@ -1,7 +1,8 @@
 """A small real model with random weights, and a pipeline over it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import pytest
 import torch
@@ -47,10 +48,12 @@ class WatchedNetworks(TorchNetworks):
     most_images: int | None = None
     has_no_memory_to_decode = False
     error: Exception | None = None
+    errors_by_width: Mapping[int, Exception] = MappingProxyType({})
 
     def encode(self, images: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
-        if self.error is not None:
-            raise self.error
+        error = self.errors_by_width.get(images.shape[3], self.error)
+        if error is not None:
+            raise error
         if self.most_images is not None and len(images) > self.most_images:
             raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
         return super().encode(images, noise)

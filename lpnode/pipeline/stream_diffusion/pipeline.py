@@ -13,6 +13,7 @@ import torch
 
 from lpnode.errors import (
     BadParameters,
+    DeviceError,
     HostError,
     InvalidArgument,
     OutOfDeviceMemory,
@@ -128,7 +129,10 @@ class StreamDiffusion:
         return self._inputs.get(width, height)
 
     def run(self, batch: Sequence[FrameJob]) -> list[Result]:
-        """See ``Pipeline.run``. Streams of one group share their UNet call."""
+        """See ``Pipeline.run``. Streams of one group share their UNet call.
+
+        A group that fails fails alone, unless the device itself has, or nothing came of the batch.
+        """
         results: list[Result] = [None] * len(batch)
         waiting: dict[StreamGroup, list[int]] = {}
         for index, job in enumerate(batch):
@@ -143,20 +147,15 @@ class StreamDiffusion:
             while indices:
                 share = indices[: self._streams_a_call(group)]
                 jobs = [batch[index] for index in share]
-                try:
-                    finished = self._process(group, jobs, must_copy=len(share) < len(batch))
-                except Exception as error:
-                    if not is_out_of_memory(error):
-                        raise
-                    for job in jobs:  # what they carry may be a frame ahead already
-                        _own(job.state).lose_frames()
-                    if len(share) > 1:
-                        self._take_fewer_streams(len(share), error)
-                        continue
-                    finished = [OutOfDeviceMemory(str(as_lpnode_error(error)))]
+                finished = self._attempt(group, jobs, must_copy=len(share) < len(batch))
+                if finished is None:
+                    continue
                 for index, result in zip(share, finished, strict=True):
                     results[index] = result
                 del indices[: len(share)]
+        failed = [result for result in results if isinstance(result, _CallFailed)]
+        if failed and len(failed) == len(results):
+            raise failed[0]  # the model is to blame, as far as anybody can tell
         return results
 
     def update(self, state: StreamState, params: BaseParams) -> None:
@@ -214,14 +213,33 @@ class StreamDiffusion:
         by_rows = self._served.max_rows // group.key.rows_per_stream
         return max(1, min(self._max_streams, by_rows))
 
-    def _take_fewer_streams(self, num_streams: int, error: Exception) -> None:
-        self._max_streams = num_streams // 2
-        logger.warning(
-            "no memory for %d streams in one call; from now on at most %d: %s",
-            num_streams,
-            self._max_streams,
-            error,
-        )
+    def _attempt(
+        self, group: StreamGroup, jobs: Sequence[FrameJob], *, must_copy: bool
+    ) -> list[Result] | None:
+        """What one call gives, which may be errors; None: for want of memory, take fewer streams.
+
+        Raises: DeviceError: nothing on the device can be relied on any more.
+        """
+        try:
+            return self._process(group, jobs, must_copy=must_copy)
+        except Exception as error:  # noqa: BLE001 - it ends the frames of these streams alone
+            failure = _failure(error)
+        for job in jobs:  # what they carry may be a frame ahead already
+            _own(job.state).lose_frames()
+        if isinstance(failure, OutOfDeviceMemory):
+            # The error is gone, and with it what its traceback held on to.
+            if torch.device(self.spec.device).type == "cuda":
+                torch.cuda.empty_cache()
+            if len(jobs) > 1:
+                self._max_streams = len(jobs) // 2
+                logger.warning(
+                    "no memory for %d streams in one call; from now on at most %d: %s",
+                    len(jobs),
+                    self._max_streams,
+                    failure,
+                )
+                return None
+        return [failure] * len(jobs)
 
     def _process(
         self, group: StreamGroup, jobs: Sequence[FrameJob], *, must_copy: bool
@@ -279,6 +297,22 @@ class StreamDiffusion:
 
 
 _NOT_A_NUMBER = "the picture was not a number; what the stream carried was reset"
+
+
+class _CallFailed(HostError):
+    """A call failed for a reason that nobody foresaw."""
+
+
+def _failure(error: Exception) -> HostError:
+    """What the streams of a call are told. Raises: DeviceError: all streams are concerned."""
+    reason = as_lpnode_error(error)
+    if is_out_of_memory(error):
+        return OutOfDeviceMemory(str(reason))
+    if isinstance(reason, DeviceError):
+        raise reason
+    failure = _CallFailed(str(reason))
+    failure.__cause__ = error
+    return failure
 
 
 def _is_passed_over(stream: DiffusionStream, frame: torch.Tensor) -> bool:

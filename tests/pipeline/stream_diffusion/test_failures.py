@@ -6,8 +6,8 @@ import pytest
 import torch
 from diffusion_studio import SIDE, LetterEncoder, MakeStudio, Studio, feed, scene
 
-from lpnode.errors import HostError, OutOfDeviceMemory
-from lpnode.pipeline.pipeline import FrameResult
+from lpnode.errors import ConfigError, DeviceError, HostError, OutOfDeviceMemory
+from lpnode.pipeline.pipeline import FrameJob, FrameResult
 from lpnode.pipeline.stream_diffusion.served_model import LoraChoice
 
 
@@ -68,8 +68,49 @@ def test_too_little_memory_for_a_single_frame_fails_that_frame(studio: Studio) -
 def test_what_else_goes_wrong_is_the_host_s_affair(studio: Studio) -> None:
     stream = studio.pipeline.prepare(studio.params())
     studio.networks.error = RuntimeError("an illegal instruction")
-    with pytest.raises(RuntimeError, match="illegal instruction"):
+    with pytest.raises(HostError, match="illegal instruction"):
         feed(studio, (stream, scene(0), 0))
+    studio.networks.error = None
+    assert isinstance(feed(studio, (stream, scene(1), 1))[0], FrameResult)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("no such kernel"), ConfigError("no such engine"), MemoryError("not a byte")],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_goes_wrong_in_one_group_costs_the_others_no_frame(
+    make_studio: MakeStudio, error: Exception
+) -> None:
+    studio, control = make_studio(), make_studio()
+    sick = [studio.pipeline.prepare(studio.params(width=2 * SIDE)) for _ in range(2)]
+    well = studio.pipeline.prepare(studio.params())
+    other = control.pipeline.prepare(control.params())
+    wide = torch.zeros(3, SIDE, 2 * SIDE)
+    for number in range(4):
+        studio.networks.errors_by_width = {2 * SIDE: error} if number == 1 else {}
+        jobs = [FrameJob(stream, wide, number) for stream in sick]
+        buffer = studio.pipeline.input_buffer(SIDE, SIDE)
+        buffer[0].copy_(scene(number))
+        *results, result = studio.pipeline.run([*jobs, FrameJob(well, buffer[0], number)])
+        (expected,) = feed(control, (other, scene(number), number))
+        if isinstance(expected, FrameResult):
+            assert isinstance(result, FrameResult)
+            assert torch.equal(result.frame, expected.frame)
+        if number == 1:
+            assert all(isinstance(result, HostError) for result in results)
+            assert all(str(error) in str(result) for result in results)
+        else:  # what was in flight is lost, and the next frame is shown at once
+            assert [isinstance(r, FrameResult) for r in results] == [number in (0, 2)] * 2
+
+
+def test_a_device_that_failed_fails_every_group(studio: Studio) -> None:
+    wide = studio.pipeline.prepare(studio.params(width=2 * SIDE))
+    square = studio.pipeline.prepare(studio.params())
+    studio.networks.errors_by_width = {2 * SIDE: torch.AcceleratorError("CUDA error: 700")}
+    frames = torch.zeros(3, SIDE, 2 * SIDE), torch.zeros(3, SIDE, SIDE)
+    with pytest.raises(DeviceError, match="CUDA error: 700"):
+        studio.pipeline.run([FrameJob(wide, frames[0], 0), FrameJob(square, frames[1], 0)])
 
 
 def test_a_picture_that_only_the_decoder_damaged_is_not_shown(studio: Studio) -> None:
@@ -113,7 +154,7 @@ def test_a_model_that_cannot_make_a_frame_is_not_warm(studio: Studio) -> None:
         studio.pipeline.warm(studio.params())
     studio.networks.most_images = None
     studio.networks.error = RuntimeError("an illegal instruction")
-    with pytest.raises(RuntimeError, match="illegal instruction"):
+    with pytest.raises(HostError, match="illegal instruction"):
         studio.pipeline.warm(studio.params())
     assert studio.pipeline._loadouts.get(LoraChoice((), use_lcm_lora=True)).is_idle
 
