@@ -8,6 +8,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 
@@ -28,6 +29,7 @@ from lpnode.pipeline.pipeline import (
     PipelineSpec,
     StreamState,
 )
+from lpnode.pipeline.stream_diffusion.call_limit import CallLimit
 from lpnode.pipeline.stream_diffusion.conditioning import EncodedPrompts
 from lpnode.pipeline.stream_diffusion.frame_graph import FrameNoise
 from lpnode.pipeline.stream_diffusion.params import StreamDiffusionParams
@@ -58,8 +60,7 @@ class StreamDiffusion:
         self._served = served
         self._inputs = InputBuffers(self.spec)
         self._loadouts = Loadouts(served)
-        self._max_streams = served.max_batch
-        """Most streams in one call; shrinks when memory turns out not to last for more."""
+        self._limits = WeakKeyDictionary[StreamGroup, CallLimit]()
 
     def parse(self, raw: Mapping[str, Any] | None) -> StreamDiffusionParams:
         """See ``Pipeline.parse``; unknown keys are errors. Source: live.md section 7.3."""
@@ -100,7 +101,7 @@ class StreamDiffusion:
         streams = [self.prepare(still)]
         try:
             if self._served.uses_graphs:
-                most = self._streams_a_call(_own(streams[0]).group)
+                most = self._limit(_own(streams[0]).group).num_streams
                 streams += [self.prepare(still) for _ in range(1, most)]
             frames = self.input_buffer(params.width, params.height).zero_()
             results: list[Result] = []
@@ -145,7 +146,7 @@ class StreamDiffusion:
                 waiting.setdefault(stream.group, []).append(index)
         for group, indices in waiting.items():
             while indices:
-                share = indices[: self._streams_a_call(group)]
+                share = indices[: self._limit(group).num_streams]
                 jobs = [batch[index] for index in share]
                 finished = self._attempt(group, jobs, must_copy=len(share) < len(batch))
                 if finished is None:
@@ -209,9 +210,12 @@ class StreamDiffusion:
             kind = type(reason) if isinstance(reason, HostError) else HostError
             raise kind(f"{name}: no other weights could be loaded: {reason}") from error
 
-    def _streams_a_call(self, group: StreamGroup) -> int:
-        by_rows = self._served.max_rows // group.key.rows_per_stream
-        return max(1, min(self._max_streams, by_rows))
+    def _limit(self, group: StreamGroup) -> CallLimit:
+        limit = self._limits.get(group)
+        if limit is None:
+            by_rows = self._served.max_rows // group.key.rows_per_stream
+            limit = self._limits[group] = CallLimit(max(1, min(self._served.max_batch, by_rows)))
+        return limit
 
     def _attempt(
         self, group: StreamGroup, jobs: Sequence[FrameJob], *, must_copy: bool
@@ -220,10 +224,14 @@ class StreamDiffusion:
 
         Raises: DeviceError: nothing on the device can be relied on any more.
         """
+        limit = self._limit(group)
         try:
-            return self._process(group, jobs, must_copy=must_copy)
+            results = self._process(group, jobs, must_copy=must_copy)
         except Exception as error:  # noqa: BLE001 - it ends the frames of these streams alone
             failure = _failure(error)
+        else:
+            limit.saw_success(len(jobs))
+            return results
         for job in jobs:  # what they carry may be a frame ahead already
             _own(job.state).lose_frames()
         if isinstance(failure, OutOfDeviceMemory):
@@ -231,11 +239,11 @@ class StreamDiffusion:
             if torch.device(self.spec.device).type == "cuda":
                 torch.cuda.empty_cache()
             if len(jobs) > 1:
-                self._max_streams = len(jobs) // 2
+                limit.saw_failure(len(jobs))
                 logger.warning(
-                    "no memory for %d streams in one call; from now on at most %d: %s",
+                    "no memory for %d streams in one call, at most %d are tried for a while: %s",
                     len(jobs),
-                    self._max_streams,
+                    limit.num_streams,
                     failure,
                 )
                 return None

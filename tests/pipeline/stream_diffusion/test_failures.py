@@ -8,6 +8,8 @@ from diffusion_studio import SIDE, LetterEncoder, MakeStudio, Studio, feed, scen
 
 from lpnode.errors import ConfigError, DeviceError, HostError, OutOfDeviceMemory
 from lpnode.pipeline.pipeline import FrameJob, FrameResult
+from lpnode.pipeline.stream_diffusion import call_limit
+from lpnode.pipeline.stream_diffusion.call_limit import CallLimit
 from lpnode.pipeline.stream_diffusion.served_model import LoraChoice
 
 
@@ -54,6 +56,45 @@ def test_too_little_memory_for_a_batch_makes_smaller_batches(make_studio: MakeSt
     results = feed(studio, *((stream, scene(3), 3) for stream in streams))
     assert [r.pts_ticks for r in results if isinstance(r, FrameResult)] == [2] * 4
     assert studio.networks.rows == [4, 4, 4, 4]
+
+
+def test_streams_share_calls_again_once_there_is_memory(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(call_limit, "FIRST_PATIENCE", 2)
+    streams = [studio.pipeline.prepare(studio.params(t_index_list=[32])) for _ in range(4)]
+    studio.networks.most_images = 2
+    seen: list[list[int]] = []
+    for number in range(8):
+        studio.networks.rows.clear()
+        results = feed(studio, *((stream, scene(number), number) for stream in streams))
+        assert all(isinstance(result, FrameResult) for result in results)
+        seen.append(list(studio.networks.rows))
+        studio.networks.most_images = None
+    assert seen[1] == [2, 2]
+    assert [3, 1] in seen
+    assert seen[-1] == [4]
+
+
+def test_one_stream_more_is_tried_after_many_good_calls_and_ever_more_rarely() -> None:
+    limit = CallLimit(8)
+    limit.saw_failure(8)
+    assert limit.num_streams == 4
+    seen = []
+    for most in (4, 4, 5):
+        patience = 0
+        while limit.num_streams == 4:
+            limit.saw_success(3)  # says nothing of four
+            limit.saw_success(4)
+            patience += 1
+        seen.append(patience)
+        assert limit.num_streams == 5
+        if most == 4:
+            limit.saw_failure(5)
+    limit.saw_success(5)
+    assert seen == [2000, 4000, 8000]
+    limit.saw_failure(5)  # it worked before: memory has become less
+    assert limit.num_streams == 2
 
 
 def test_too_little_memory_for_a_single_frame_fails_that_frame(studio: Studio) -> None:
