@@ -52,6 +52,13 @@ class Networks(Protocol):
     def dtype(self) -> torch.dtype:
         """Of inputs and outputs; what is computed with inside is the backend's own affair."""
 
+    @property
+    def max_sizes(self) -> int | None:
+        """Sizes of pictures that stay prepared side by side; None: any number.
+
+        One more in use would be made anew at each frame, while every stream waits.
+        """
+
     def serving(self, width: int, height: int) -> object:
         """What calls for pictures of this size run on now, to be compared by identity.
 

@@ -72,6 +72,7 @@ class OnnxNetworks(ABC):
     """
 
     name: str
+    max_sizes: int | None = MAX_SIZES
 
     def __init__(
         self, dtype: torch.dtype = torch.float32, *, graphs: GraphCache | None = None

@@ -80,6 +80,11 @@ class SwitchableNetworks:
         return self._fallback.dtype
 
     @property
+    def max_sizes(self) -> int | None:
+        """See ``Networks.max_sizes``; engines of every size are kept."""
+        return self._fallback.max_sizes
+
+    @property
     def states(self) -> Mapping[_Size, BuildState]:
         """How far the engines of each (width, height) are; may be read from any thread."""
         return dict(self._states)

@@ -23,6 +23,7 @@ class TorchNetworks:
     """
 
     name = "torch"
+    max_sizes: int | None = None
 
     def __init__(
         self,

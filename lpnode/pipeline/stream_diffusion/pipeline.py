@@ -193,7 +193,26 @@ class StreamDiffusion:
         self._inputs.clear()
 
     def _group(self, params: StreamDiffusionParams) -> StreamGroup:
-        return self._weights(params).group(params)
+        weights = self._weights(params)
+        self._check_size(params, weights)
+        return weights.group(params)
+
+    def _check_size(self, params: StreamDiffusionParams, weights: Loadout) -> None:
+        """Refuses a size that would take the place of one in use, which takes it back at once.
+
+        Networks would be compiled, or graphs captured, at every frame, while all streams wait.
+        """
+        size, in_use = (params.width, params.height), self._loadouts.sizes_in_use
+        limits = [weights.max_sizes, self._inputs.max_sizes if self._served.uses_graphs else None]
+        most = min((limit for limit in limits if limit is not None), default=None)
+        if most is None or size in in_use or len(in_use) < most:
+            return
+        known = ", ".join(f"{width}x{height}" for width, height in sorted(in_use))
+        raise BadParameters(
+            f"width, height: expected one of the sizes that streams have here now, {known}, since "
+            f"{weights.networks_name} keeps no more than {most} ready, got {size[0]}x{size[1]}; "
+            "try again when one of these streams has ended"
+        )
 
     def _encode(self, params: StreamDiffusionParams) -> EncodedPrompts:
         return self._weights(params).prompts.encode(params)

@@ -82,6 +82,8 @@ class Loadout:
     def group(self, params: StreamDiffusionParams) -> StreamGroup:
         """The group that a parameter set belongs in, with networks prepared for its size."""
         size = (params.width, params.height)
+        if self._opened.networks.max_sizes is not None:
+            self._prepared &= self.sizes_in_use  # another may have had to make room
         if size not in self._prepared:
             self._opened.networks.prepare(
                 NetworkShapes(
@@ -109,6 +111,23 @@ class Loadout:
             self._groups[key] = group
         self._latest = group
         return group
+
+    @property
+    def networks_name(self) -> str:
+        """What runs the networks; see ``Networks.name``."""
+        return self._opened.networks.name
+
+    @property
+    def max_sizes(self) -> int | None:
+        """See ``Networks.max_sizes``."""
+        return self._opened.networks.max_sizes
+
+    @property
+    def sizes_in_use(self) -> set[tuple[int, int]]:
+        """(width, height) in pixels of the streams on these weights."""
+        side = self.traits.pixels_per_latent
+        shapes = [key.shape for key, group in self._groups.items() if not group.is_empty]
+        return {(shape.width * side, shape.height * side) for shape in shapes}
 
     @property
     def num_bytes(self) -> int:
@@ -185,6 +204,12 @@ class Loadouts:
             loadout = Loadout(self._served.open_model(choice), self._served)
             self._by_choice[choice] = loadout
         return loadout
+
+    @property
+    def sizes_in_use(self) -> set[tuple[int, int]]:
+        """(width, height) in pixels of all streams."""
+        loadouts = self._by_choice.values()
+        return {size for loadout in loadouts for size in loadout.sizes_in_use}
 
     def _without_lcm_lora(self, choice: LoraChoice) -> Loadout | None:
         """Weights that would have got an LCM-LoRA too, where there is none for the model."""

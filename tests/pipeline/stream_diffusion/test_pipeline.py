@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from diffusion_studio import MakeStudio, Studio, feed, pictures, scene, shown
+from diffusion_studio import SIDE, MakeStudio, Studio, feed, pictures, scene, shown
 from torch import Tensor
 
 from lpnode.errors import BadParameters, ConfigError, HostError, NotBuilt
+from lpnode.pipeline.backend.onnxruntime_networks import OnnxRuntimeNetworks
 from lpnode.pipeline.pipeline import FrameJob, FrameResult
 from lpnode.pipeline.stream_diffusion.stream import DiffusionStream
 
@@ -386,6 +387,28 @@ def test_what_frames_draw_goes_on_behind_the_noise_of_the_stream(make_studio: Ma
     noise = torch.randn((2, *latent), generator=generator)
     assert torch.equal(stream.group.batch.init_noise[stream.slot], noise)
     assert torch.equal(stream.draw(*latent), torch.randn(latent, generator=generator))
+
+
+@pytest.mark.parametrize("uses_graphs", [False, True])
+def test_a_size_that_would_take_the_place_of_one_in_use_is_refused_until_a_stream_ends(
+    make_studio: MakeStudio, uses_graphs: bool
+) -> None:
+    """Compiled networks are kept for so many sizes, and graphs know so many input buffers."""
+    studio = make_studio(uses_graphs=uses_graphs, max_batch=2)
+    if not uses_graphs:
+        studio.networks.max_sizes = OnnxRuntimeNetworks().max_sizes
+    studio.pipeline.warm(studio.params(width=5 * SIDE))  # nobody's size is in nobody's way
+    sizes = [(SIDE * number, SIDE) for number in (1, 2, 3, 4)]
+    streams = [studio.pipeline.prepare(studio.params(width=w, height=h)) for w, h in sizes]
+    with pytest.raises(BadParameters, match=r"^width, height: .*64x64, .*, got 64x128"):
+        studio.pipeline.prepare(studio.params(height=2 * SIDE))
+    same = studio.pipeline.prepare(studio.params())
+    studio.pipeline.update(streams[1], studio.params(width=2 * SIDE, prompt="new"))
+    studio.pipeline.release(streams[0])
+    with pytest.raises(BadParameters, match="width, height"):
+        studio.pipeline.prepare(studio.params(height=2 * SIDE))
+    studio.pipeline.release(same)
+    studio.pipeline.prepare(studio.params(height=2 * SIDE))
 
 
 def test_a_warm_model_has_captured_the_graphs_of_every_number_of_streams(
