@@ -160,12 +160,13 @@ def make_studio() -> Iterator[MakeStudio]:
         uses_graphs: bool = False,
         has_lcm_lora: bool = False,
         weights_dtype: torch.dtype = torch.float32,
+        device: str = "cpu",
     ) -> Studio:
         def open_model(choice: LoraChoice) -> OpenModel:
             if studio.open_error is not None:
                 raise studio.open_error
             model = small_model(is_tiny_vae=is_tiny_vae, seed=len(choice.loras))
-            networks = WatchedNetworks(weights_dtype=weights_dtype)
+            networks = WatchedNetworks(device, weights_dtype=weights_dtype)
             networks.rows = []
             networks.load(model)
             studio.opened.append((choice, networks, model))
@@ -176,7 +177,7 @@ def make_studio() -> Iterator[MakeStudio]:
                 ServedModel(
                     open_model=open_model,
                     names=("small", "test/small"),
-                    device="cpu",
+                    device=device,
                     params=SmallStreamDiffusionParams,
                     defaults={"prompt": "a", "t_index_list": [16, 32]},
                     max_batch=max_batch,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from diffusion_studio import NUM_TOKENS, SIDE, TEXT_WIDTH, small_model
 
-from lpnode.errors import HostError
+from lpnode.errors import HostError, OutOfDeviceMemory
 from lpnode.model.diffusion_model import DiffusionModel
 from lpnode.pipeline.backend.compiled_torch import CompiledTorchNetworks
 from lpnode.pipeline.backend.cuda_graph import CapturedGraph
@@ -155,6 +155,24 @@ def test_a_graph_keeps_the_addresses_of_results_made_inside_it() -> None:
     first = graph.replay().data_ptr()
     torch.randn(1 << 20, device="cuda")
     assert graph.replay().data_ptr() == first
+
+
+@pytest.mark.gpu
+def test_a_capture_that_runs_out_of_memory_says_so_and_another_may_follow() -> None:
+    total = torch.cuda.get_device_properties("cuda").total_memory
+    sizes = [1, 1, 2 * total]  # two warm-ups go well
+    count = torch.zeros((), device="cuda")
+    stream = torch.cuda.current_stream()
+
+    def grow() -> torch.Tensor:
+        count.add_(1)
+        return torch.empty(sizes.pop(0), dtype=torch.uint8, device="cuda")
+
+    with pytest.raises(OutOfDeviceMemory):
+        CapturedGraph(grow, "cuda", statics=(count,))
+    assert torch.cuda.current_stream() == stream
+    graph = CapturedGraph(lambda: torch.full((4,), 3.0, device="cuda").sqrt(), "cuda")
+    assert graph.replay().square().sum().item() == pytest.approx(12.0)
 
 
 def test_what_goes_wrong_in_a_warm_up_is_an_error_of_this_project() -> None:
