@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ _log = logging.getLogger(__name__)
 
 NUM_CAPTIONS = 3
 _CHUNK = 64
+# Of scenes, see ``sample_scene``. Where a shape may be anywhere, its place and size cost the model
+# more than what it is; edits show it all the others.
+_SPREAD = 0.3
 
 TokenIds = Callable[[list[str]], torch.Tensor]
 """Texts → (N, 24) int64."""
@@ -46,11 +49,6 @@ class LatentSet:
     after: torch.Tensor
     edit_token_ids: torch.Tensor
 
-    def with_edits_of(self, other: "LatentSet") -> "LatentSet":
-        """These scenes and the edits of another set of the same size of pictures."""
-        edits = {name: getattr(other, name) for name in ("before", "after", "edit_token_ids")}
-        return replace(self, **edits)
-
 
 def latent_set(
     path: Path,
@@ -60,8 +58,6 @@ def latent_set(
     side: int,
     num_scenes: int,
     num_edits: int,
-    spread: float,
-    has_exact_captions: bool,
     device: torch.device,
     seed: int,
 ) -> LatentSet:
@@ -72,13 +68,11 @@ def latent_set(
     scenes: list[torch.Tensor] = []
     chance, texts, is_open = [], [], []
     for begin in range(0, num_scenes, _CHUNK):
-        drawn = [sample_scene(rng, spread) for _ in range(min(_CHUNK, num_scenes - begin))]
+        drawn = [sample_scene(rng, _SPREAD) for _ in range(min(_CHUNK, num_scenes - begin))]
         scenes.append(_encode(vae, [render(scene, side, rng) for scene in drawn], device))
         for scene in drawn:
             chance.append(scene.chance)
-            captions = [
-                caption(scene, rng, is_exact=has_exact_captions) for _ in range(NUM_CAPTIONS)
-            ]
+            captions = [caption(scene, rng) for _ in range(NUM_CAPTIONS)]
             texts += [words.text for words in captions]
             is_open.append([words.is_open for words in captions])
     before: list[torch.Tensor] = []

@@ -43,11 +43,11 @@ def make_text_encoder(num_tokens: int) -> nn.Module:
     return CLIPTextModel(config)
 
 
-def make_unet(*, has_pooled_text: bool) -> nn.Module:
+def make_unet() -> nn.Module:
     """Two levels; the text comes in by attention where a cell is 16 pixels wide.
 
-    Args: has_pooled_text: adds what the text is as a whole to the timestep's embedding, which every
-        layer sees.
+    What the text is as a whole is also added to the timestep's embedding, which every layer sees:
+    with attention alone, shapes take many times as long to learn.
     """
     from diffusers import UNet2DConditionModel
 
@@ -63,7 +63,7 @@ def make_unet(*, has_pooled_text: bool) -> nn.Module:
         # The number of heads, in spite of its name.
         attention_head_dim=4,
         norm_num_groups=16,
-        addition_embed_type="text" if has_pooled_text else None,
+        addition_embed_type="text",
         addition_embed_type_num_heads=4,
     )
     return unet

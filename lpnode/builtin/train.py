@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from lpnode.builtin.latent_set import LatentSet, latent_set
+from lpnode.builtin.latent_set import latent_set
 from lpnode.builtin.networks import NUM_TEXT_TOKENS
 from lpnode.builtin.train_autoencoder import OPTIONS as AUTOENCODER_OPTIONS
 from lpnode.builtin.train_autoencoder import train_autoencoder
@@ -48,26 +48,18 @@ def main() -> None:
     torch.manual_seed(seed)
     denoiser = Denoiser(len(tokenizer))
     empty_ids = tokenize([""])[0]
-    latents: LatentSet | None = None
     for full in STAGES:
         stage = replace(full, options=_shortened(full.options, share))
-        if latents is None or stage.num_scenes:
-            drawn = latent_set(
-                work / f"latents-{stage.name}.pt",
-                vae,
-                tokenize,
-                side=stage.side,
-                num_scenes=max(1, int(stage.num_scenes * share)),
-                num_edits=int(stage.num_edits * share) or bool(stage.num_edits),
-                spread=stage.spread,
-                has_exact_captions=stage.has_exact_captions,
-                device=device,
-                seed=seed,
-            )
-            latents = drawn if latents is None or stage.num_edits else drawn.with_edits_of(latents)
-        if stage.has_pooled_text:
-            torch.manual_seed(seed)
-            denoiser.add_pooled_text()
+        latents = latent_set(
+            work / f"latents-{stage.name}.pt",
+            vae,
+            tokenize,
+            side=stage.side,
+            num_scenes=max(1, int(stage.num_scenes * share)),
+            num_edits=max(1, int(stage.num_edits * share)),
+            device=device,
+            seed=seed,
+        )
         denoiser = train_denoiser(
             stage, denoiser, latents, empty_ids, folder=work, device=device, seed=seed
         ).requires_grad_(True)

@@ -1,4 +1,4 @@
-"""Third and fourth stage: the UNet and the text encoder, first on small pictures, then on large."""
+"""Second and third stage: the UNet and the text encoder, on small pictures, then on large ones."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +20,12 @@ class UnetStage:
 
     Attributes:
         side: of the pictures, in pixels.
-        num_scenes, num_edits: 0 takes those of the stage before.
-        spread: of what there is no word for, see ``sample_scene``.
-        has_exact_captions: see ``caption``.
         timestep_power: plain diffusion's timesteps are 999·u^power, u uniform in [0, 1]: below 1,
             noisy ones come more often.
         share_of_starts: of a batch, rows that start from nothing but noise.
         share_of_edits: rows that change a picture.
         share_of_refinements: rows that start from the model's own first guess, with new noise, as
             the second step of text-to-image does.
-        has_pooled_text: see ``make_unet``; a stage that has it first adds it.
     """
 
     name: str
@@ -37,79 +33,49 @@ class UnetStage:
     side: int
     num_scenes: int
     num_edits: int
-    spread: float = 1.0
-    has_exact_captions: bool = True
-    timestep_power: float = 0.6
-    share_of_starts: float = 0.25
-    share_of_edits: float = 0.15
-    share_of_refinements: float = 0.0
-    has_pooled_text: bool = False
+    timestep_power: float
+    share_of_starts: float
+    share_of_edits: float
+    share_of_refinements: float
 
 
-# Small pictures are cheap and teach what words mean. The second stage moves on to large ones. They
-# teach colours and what noise decides, but hardly shapes: where a shape can be seen, nobody needs
-# its name, and where it can't, place and size blur it. So the third varies places and sizes little
-# and has many rows that show where a shape must be but not which. In the fourth the text as a
-# whole reaches every layer: attention alone was slow to learn shapes.
+# Small pictures are cheap and teach what words mean; large ones teach edges.
 STAGES = (
     UnetStage(
         name="unet-small",
-        options=StageOptions(num_steps=1500, batch_size=128, learning_rate=1e-3, ema_decay=0.997),
+        options=StageOptions(
+            num_steps=2000,
+            batch_size=64,
+            learning_rate=1e-3,
+            muon_learning_rate=0.01,
+            ema_decay=0.997,
+            num_decay_steps=4000,
+        ),
         side=64,
-        num_scenes=24_000,
-        num_edits=4_000,
-        has_exact_captions=False,
-        timestep_power=1.0,
+        num_scenes=14_000,
+        num_edits=5_000,
+        timestep_power=0.8,
+        share_of_starts=0.3,
+        share_of_edits=0.25,
+        share_of_refinements=0.1,
     ),
     UnetStage(
         name="unet-large",
         options=StageOptions(
-            num_steps=830,
-            batch_size=64,
-            learning_rate=1e-3,
-            ema_decay=0.997,
-            num_decay_steps=2300,
-        ),
-        side=128,
-        num_scenes=14_000,
-        num_edits=4_000,
-    ),
-    UnetStage(
-        name="unet-sharp",
-        options=StageOptions(
-            num_steps=600,
-            batch_size=32,
-            learning_rate=5e-4,
-            muon_learning_rate=0.005,
-            ema_decay=0.998,
-            num_warmup_steps=100,
-            num_decay_steps=2600,
-        ),
-        side=128,
-        num_scenes=8_000,
-        num_edits=0,
-        spread=0.3,
-        share_of_starts=0.15,
-        share_of_edits=0.3,
-        share_of_refinements=0.3,
-    ),
-    UnetStage(
-        name="unet-pooled",
-        options=StageOptions(
-            num_steps=2000,
+            num_steps=2800,
             batch_size=32,
             learning_rate=1e-3,
-            muon_learning_rate=0.005,
+            muon_learning_rate=0.006,
             ema_decay=0.998,
             num_warmup_steps=100,
         ),
         side=128,
-        num_scenes=0,
-        num_edits=0,
+        num_scenes=10_000,
+        num_edits=5_000,
+        timestep_power=0.6,
         share_of_starts=0.2,
         share_of_edits=0.3,
         share_of_refinements=0.3,
-        has_pooled_text=True,
     ),
 )
 # Of edits. Below, too little noise is left for anything to change; above, no picture is left.
@@ -124,17 +90,8 @@ class Denoiser(nn.Module):
 
     def __init__(self, num_tokens: int) -> None:
         super().__init__()
-        self.unet = make_unet(has_pooled_text=False)
+        self.unet = make_unet()
         self.text_encoder = make_text_encoder(num_tokens)
-
-    def add_pooled_text(self) -> None:
-        """Gives the UNet its way for the text as a whole, which changes little at first."""
-        unet = make_unet(has_pooled_text=True)
-        missing, _ = unet.load_state_dict(self.unet.state_dict(), strict=False)
-        for name, parameter in unet.named_parameters():
-            if name in missing and "norm2" in name:
-                nn.init.constant_(parameter, 0.1 if name.endswith("weight") else 0.0)
-        self.unet = unet
 
     def forward(
         self, latents: torch.Tensor, timesteps: torch.Tensor, token_ids: torch.Tensor
