@@ -35,7 +35,7 @@ _VARIANTS: Mapping[str, _Variant] = {
     SHIPPED_MODEL: _Variant(
         weights=SHIPPED_MODEL,
         params=SmallStreamDiffusionParams,
-        defaults={"prompt": "a red circle", "negative_prompt": "", "t_index_list": [16, 32]},
+        defaults={"prompt": "a red circle", "negative_prompt": "", "t_index_list": [32, 45]},
     ),
     "streamdiffusion": _Variant(weights="stabilityai/sd-turbo"),
     "streamdiffusion-sd15": _Variant(
