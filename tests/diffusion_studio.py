@@ -1,5 +1,6 @@
 """A small real model with random weights, and a pipeline over it."""
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from lpnode.model.diffusion_model import DiffusionModel, Embedding, ModelFamily, ModelTraits
+from lpnode.model.weights import Progress
 from lpnode.pipeline.backend.networks import Conditioning
 from lpnode.pipeline.backend.torch_networks import TorchNetworks
 from lpnode.pipeline.open_model import OpenModel
@@ -128,6 +130,11 @@ class Studio:
     opened: list[tuple[LoraChoice, WatchedNetworks, DiffusionModel]] = field(default_factory=list)
     open_error: Exception | None = None
     free_bytes: int = 1 << 40
+    is_opening: threading.Event = field(default_factory=threading.Event)
+    may_open: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.may_open.set()
 
     @property
     def networks(self) -> WatchedNetworks:
@@ -162,7 +169,10 @@ def make_studio() -> Iterator[MakeStudio]:
         weights_dtype: torch.dtype = torch.float32,
         device: str = "cpu",
     ) -> Studio:
-        def open_model(choice: LoraChoice) -> OpenModel:
+        def open_model(choice: LoraChoice, progress: Progress) -> OpenModel:
+            studio.is_opening.set()
+            studio.may_open.wait()
+            progress("unet", 1, 2)
             if studio.open_error is not None:
                 raise studio.open_error
             model = small_model(is_tiny_vae=is_tiny_vae, seed=len(choice.loras))
@@ -193,6 +203,7 @@ def make_studio() -> Iterator[MakeStudio]:
 
     yield make
     for studio in studios:
+        studio.may_open.set()
         studio.pipeline.unload()
 
 

@@ -78,7 +78,7 @@ async def until_built(networks: SwitchableNetworks) -> None:
 def make_pipeline(
     size: str, make: Callable[[], Networks], *, uses_graphs: bool, num_streams: int, num_steps: int
 ) -> StreamDiffusion:
-    def open_model(choice: object) -> OpenModel:
+    def open_model(choice: object, progress: object) -> OpenModel:
         model, networks = random_model(size, DEVICE, torch.float16), make()
         networks.load(model)
         networks.prepare(

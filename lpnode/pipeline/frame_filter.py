@@ -4,7 +4,7 @@ import torch
 
 from lpnode.pipeline.input_buffers import InputBuffers
 from lpnode.pipeline.params import BaseParams
-from lpnode.pipeline.pipeline import EngineBuild, PipelineSpec, StreamState
+from lpnode.pipeline.pipeline import EngineBuild, Hold, PipelineSpec, StreamState
 
 
 class FrameFilter:
@@ -33,6 +33,10 @@ class FrameFilter:
 
     def warm(self, params: BaseParams) -> None:
         """There is nothing to warm."""
+
+    def hold(self, params: BaseParams) -> Hold | None:
+        """There is nothing to load."""
+        return None
 
     def input_buffer(self, width: int, height: int) -> torch.Tensor:
         """See ``Pipeline.input_buffer``."""

@@ -57,6 +57,23 @@ class FrameResult:
     is_repeat: bool = False
 
 
+class Hold(Protocol):
+    """What a parameter set needs in memory, kept there for a stream that is about to use it."""
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether all of it is there, and stays until ``release``. From any thread."""
+
+    def load(self) -> None:
+        """Brings in what is missing, while frames run on. Blocks; not on the device thread.
+
+        Raises: BadParameters, HostError: names the field; nothing is left of what was begun.
+        """
+
+    def release(self) -> None:
+        """Ends the hold, on the device thread: what no stream uses is unloaded."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineBuild:
     """How far the compiled networks for one size of frames are, as an operator is told.
@@ -82,8 +99,8 @@ class Pipeline(Protocol):
     """One loaded model, shared by the streams that run on it.
 
     Constructing one is cheap and touches no device. ``spec``, ``parse``, ``output_size``,
-    ``is_dynamic`` and ``engine_builds`` may be used from any thread at any time; every other method
-    is called from the model's own device thread, one at a time, and blocks.
+    ``is_dynamic``, ``hold`` and ``engine_builds`` may be used from any thread at any time; every
+    other method is called from the model's own device thread, one at a time, and blocks.
     """
 
     @property
@@ -110,6 +127,14 @@ class Pipeline(Protocol):
 
     def warm(self, params: BaseParams) -> None:
         """Compiles, captures and runs once for the shapes of ``params``, so that no frame waits."""
+
+    def hold(self, params: BaseParams) -> Hold | None:
+        """Claims what ``prepare`` and ``update`` need in memory, so that neither has to load it.
+
+        The caller has it loaded on another thread, then sends the command, then ends the hold.
+
+        Returns: None where nothing has to be loaded for these parameters, now or later.
+        """
 
     def prepare(self, params: BaseParams) -> StreamState:
         """Makes the state of a new stream. Raises: BadParameters."""

@@ -84,6 +84,7 @@ class HostedStream:
         self._state: StreamState | None = None
         self._num_reloads = 0
         self._is_closed = False
+        self._updating = asyncio.Lock()
         self._changed = asyncio.Event()
 
     @property
@@ -138,7 +139,9 @@ class HostedStream:
     async def update(self, params: BaseParams) -> None:
         """Replaces the whole parameter set between two frames, or changes nothing at all.
 
-        While the stream is not prepared, the set is kept for when it will be, and awaited.
+        While the stream is not prepared, the set is kept for when it will be, and awaited. What the
+        set needs in memory is loaded first, and the stream goes on with the set before meanwhile;
+        updates that come while one is under way wait for it, in order.
 
         Raises:
             BadParameters: the set would change the output size, or the pipeline declines it.
@@ -146,11 +149,18 @@ class HostedStream:
         Source: live.md section 7.1.
         """
         self._check_size(params)
-        loaded, state = self._loaded, self._state
-        if loaded is None or state is None:
+        async with self._updating:
+            loaded, state = self._loaded, self._state
+            if loaded is not None and state is not None:
+                async with loaded.held(params):
+                    if state is not self._state:  # closed, or the model broke, in the meantime
+                        raise self._not_ready()
+                    await self._apply(loaded, state, params)
+                return
             self.params = params
-            await self._prepared_with(params)
-            return
+        await self._prepared_with(params)
+
+    async def _apply(self, loaded: LoadedModel, state: StreamState, params: BaseParams) -> None:
         is_reload = not loaded.pipeline.is_dynamic(self.params, params)
         self._num_reloads += is_reload
         try:
@@ -206,12 +216,15 @@ class HostedStream:
                     self._refuse(params, error)
 
     async def _prepare(self, loaded: LoadedModel, params: BaseParams) -> None:
-        state = await loaded.prepare(params)
-        if loaded is self._loaded and params is self.params:
+        async with loaded.held(params):
+            if not self._still_wants(params, loaded):
+                return
+            state = await loaded.prepare(params)
+        if self._still_wants(params, loaded):
             self._state = state
             self._kept = params
             self._note_ready()
-        else:  # closed, or given other parameters in the meantime
+        else:
             await loaded.release(self, state)
 
     def _refuse(self, params: BaseParams, error: LpnodeError) -> None:
@@ -229,6 +242,10 @@ class HostedStream:
         await self.wait_ready()
         if self._refusal is not None and self._refusal[0] is params:
             raise self._refusal[1]
+
+    def _still_wants(self, params: BaseParams, loaded: LoadedModel) -> bool:
+        """Whether the stream was neither closed nor given other parameters in the meantime."""
+        return loaded is self._loaded and params is self.params
 
     def detach(self) -> None:
         """Forgets a model that has gone away. Called by the stream's model."""

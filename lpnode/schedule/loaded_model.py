@@ -1,15 +1,17 @@
 """A pipeline together with the thread it lives on: what a restart throws away."""
 
+import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from lpnode.pipeline.failures import as_lpnode_error
 from lpnode.pipeline.frame_runner import FrameRunner, FrameTask, Shown
 from lpnode.pipeline.params import BaseParams
 from lpnode.pipeline.pipeline import Pipeline, StreamState
-from lpnode.schedule.device_thread import DeviceThread
+from lpnode.schedule.device_thread import ENDED, DeviceThread
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +38,8 @@ class LoadedModel:
             parting=self._unload,
             clock=clock,
         )
+        self._loader: DeviceThread[None, None] | None = None
+        """What streams ask for beside the model itself is loaded here, and frames go on."""
 
     async def load(self) -> None:
         """Brings the model into memory. Raises: HostError."""
@@ -44,6 +48,25 @@ class LoadedModel:
     async def warm(self, params: BaseParams) -> None:
         """Makes the first frame as fast as the others. Raises: HostError."""
         await self._call(lambda: self.pipeline.warm(params))
+
+    @asynccontextmanager
+    async def held(self, params: BaseParams) -> AsyncIterator[None]:
+        """Has what ``params`` need in memory for the block, where ``prepare`` or ``update`` is.
+
+        It is loaded beside the frames of all streams. A load whose waiter has gone is not waited
+        for; what it brings is dropped. Raises: BadParameters, HostError.
+        """
+        hold = self.pipeline.hold(params)
+        if hold is None:
+            yield
+            return
+        try:
+            if not hold.is_loaded:
+                await self._loading_thread().post(lambda: _mapped(hold.load))
+            yield
+        finally:
+            released = self._thread.post(hold.release)
+            released.add_done_callback(_forget)
 
     async def prepare(self, params: BaseParams) -> StreamState:
         """Makes the state of a stream. Raises: BadParameters, HostError."""
@@ -73,11 +96,24 @@ class LoadedModel:
 
     def abandon(self, reason: str) -> None:
         """Gives the incarnation up without waiting; every call waiting on it fails."""
+        if self._loader is not None:
+            self._loader.abandon(reason)
         self._thread.abandon(reason)
 
     async def stop(self) -> None:
-        """Waits for the present call, unloads the model and ends the thread."""
+        """Waits for the present calls, unloads the model and ends its threads."""
+        if self._loader is not None:
+            self._loader.abandon(ENDED)
         await self._thread.stop()
+        if self._loader is not None:
+            await self._loader.stop()
+
+    def _loading_thread(self) -> DeviceThread[None, None]:
+        if self._loader is None:
+            self._loader = DeviceThread(
+                f"lpnode weights {self._model_id}", list, max_batch=1, parting=lambda: None
+            )
+        return self._loader
 
     async def _call(self, action: Callable[[], T]) -> T:
         return await self._thread.post(lambda: _mapped(action))
@@ -94,6 +130,12 @@ class LoadedModel:
             self.pipeline.unload()
         except Exception:  # the thread ends either way, and nobody waits for this
             logger.exception("model %s could not be unloaded", self._model_id)
+
+
+def _forget(released: "asyncio.Future[None]") -> None:
+    """Nobody waits for a hold to end; what an unloaded model held is gone anyway."""
+    if not released.cancelled() and (error := released.exception()) is not None:
+        logger.debug("a hold was not ended by itself: %s", error)
 
 
 def _mapped(action: Callable[[], T]) -> T:

@@ -17,7 +17,7 @@ from lpnode.pipeline.catalog import Catalog
 from lpnode.pipeline.input_buffers import InputBuffers
 from lpnode.pipeline.params import BaseParams
 from lpnode.pipeline.passthrough import Passthrough
-from lpnode.pipeline.pipeline import FrameJob, FrameResult, PipelineSpec, StreamState
+from lpnode.pipeline.pipeline import FrameJob, FrameResult, Hold, PipelineSpec, StreamState
 from lpnode.schedule.hosted_model import Clocks, RestartConfig
 from lpnode.schedule.local_host import LocalHost, LocalHostConfig
 
@@ -33,10 +33,15 @@ class Direction:
     may_run: threading.Event = field(default_factory=threading.Event)
     may_update: threading.Event = field(default_factory=threading.Event)
     may_prepare: threading.Event = field(default_factory=threading.Event)
+    may_fetch: threading.Event = field(default_factory=threading.Event)
     load_errors: list[Exception] = field(default_factory=list)
     run_errors: list[Exception] = field(default_factory=list)
     prepare_errors: list[Exception] = field(default_factory=list)
     update_errors: list[Exception] = field(default_factory=list)
+    fetch_errors: list[Exception] = field(default_factory=list)
+    needs_fetch: Callable[[BaseParams], bool] = lambda params: False
+    held: list[BaseParams] = field(default_factory=list)
+    updates: list[BaseParams] = field(default_factory=list)
     is_dynamic: bool = True
     num_in_flight: int = 0
     batches: list[list[int]] = field(default_factory=list)
@@ -45,8 +50,7 @@ class Direction:
     watcher: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
 
     def __post_init__(self) -> None:
-        for event in (self.may_load, self.may_prepare, self.may_run, self.may_update):
-            event.set()
+        self.let_everything_go()
 
     def note(self, call: str) -> None:
         self.calls.append(call)
@@ -65,8 +69,33 @@ class Direction:
         self.watcher = None
 
     def let_everything_go(self) -> None:
-        for event in (self.may_load, self.may_prepare, self.may_run, self.may_update):
+        for event in (
+            self.may_load,
+            self.may_prepare,
+            self.may_run,
+            self.may_update,
+            self.may_fetch,
+        ):
             event.set()
+
+
+@dataclass(eq=False)
+class DirectedHold:
+    """Something beside the model that parameters need."""
+
+    direction: Direction
+    params: BaseParams
+    is_loaded: bool = False
+
+    def load(self) -> None:
+        self.direction.note("fetch")
+        self.direction.may_fetch.wait()
+        Directed._raise(self.direction.fetch_errors)
+        self.is_loaded = True
+
+    def release(self) -> None:
+        self.direction.held.remove(self.params)
+        self.direction.note("let go")
 
 
 class Directed(Passthrough):
@@ -87,6 +116,12 @@ class Directed(Passthrough):
         self._direction.note("load")
         self._direction.may_load.wait()
         self._raise(self._direction.load_errors)
+
+    def hold(self, params: BaseParams) -> Hold | None:
+        if not self._direction.needs_fetch(params):
+            return None
+        self._direction.held.append(params)
+        return DirectedHold(self._direction, params)
 
     def prepare(self, params: BaseParams) -> StreamState:
         self._direction.note("prepare")
@@ -110,6 +145,7 @@ class Directed(Passthrough):
 
     def update(self, state: StreamState, params: BaseParams) -> None:
         self._direction.note("update")
+        self._direction.updates.append(params)
         self._direction.may_update.wait()
         self._raise(self._direction.update_errors)
         super().update(state, params)

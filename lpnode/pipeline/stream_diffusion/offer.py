@@ -1,12 +1,13 @@
 """Which models StreamDiffusion can serve on this node, by the model id that gateways ask for."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from lpnode.errors import BadParameters, ConfigError
 from lpnode.model.place import SHIPPED_MODEL, find_model
+from lpnode.model.weights import Progress
 from lpnode.pipeline.backend.networks import NetworkShapes
 from lpnode.pipeline.free_memory import free_memory
 from lpnode.pipeline.open_model import DiffusionConfig, ModelOpener, OpenModel
@@ -74,9 +75,9 @@ def stream_diffusion(model_id: str, config: DiffusionConfig) -> Callable[[str], 
             max_rows=_MAX_ROWS,
         )
 
-        def open_model(choice: LoraChoice) -> OpenModel:
+        def open_model(choice: LoraChoice, progress: Progress) -> OpenModel:
             try:
-                return opener.open(
+                return replace(opener, progress=progress).open(
                     shapes,
                     loras=choice.loras,
                     is_for_frames=True,

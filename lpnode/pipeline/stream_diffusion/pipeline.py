@@ -35,6 +35,7 @@ from lpnode.pipeline.stream_diffusion.frame_graph import FrameNoise
 from lpnode.pipeline.stream_diffusion.params import StreamDiffusionParams
 from lpnode.pipeline.stream_diffusion.served_model import (
     Loadout,
+    LoadoutHold,
     Loadouts,
     LoraChoice,
     ServedModel,
@@ -114,6 +115,10 @@ class StreamDiffusion:
                 self.release(stream)
         if isinstance(results[0], HostError):
             raise results[0]
+
+    def hold(self, params: BaseParams) -> LoadoutHold | None:
+        """See ``Pipeline.hold``: a set of weights with the LoRAs that are asked for."""
+        return self._loadouts.hold(_own_params(params))
 
     def prepare(self, params: BaseParams) -> StreamState:
         """See ``Pipeline.prepare``."""
@@ -218,16 +223,7 @@ class StreamDiffusion:
         return self._weights(params).prompts.encode(params)
 
     def _weights(self, params: StreamDiffusionParams) -> Loadout:
-        """The weights of a set; what keeps others from being loaded is put down to its field."""
-        try:
-            return self._loadouts.get(LoraChoice.of(params))
-        except BadParameters:
-            raise  # names it already
-        except Exception as error:
-            reason = as_lpnode_error(error)
-            name = "lora_dict" if params.lora_dict else "use_lcm_lora"
-            kind = type(reason) if isinstance(reason, HostError) else HostError
-            raise kind(f"{name}: no other weights could be loaded: {reason}") from error
+        return self._loadouts.get(LoraChoice.of(params))
 
     def _limit(self, group: StreamGroup) -> CallLimit:
         limit = self._limits.get(group)

@@ -1,15 +1,18 @@
 """Which model a StreamDiffusion pipeline serves, and the weights it has in memory."""
 
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
-from lpnode.errors import BadParameters
+from lpnode.errors import BadParameters, HostError
+from lpnode.model.weights import Progress, no_progress
 from lpnode.pipeline.backend.networks import NetworkShapes
 from lpnode.pipeline.backend.switchable_networks import SwitchableNetworks
+from lpnode.pipeline.failures import as_lpnode_error
 from lpnode.pipeline.open_model import OpenModel
 from lpnode.pipeline.pipeline import EngineBuild
 from lpnode.pipeline.stream_diffusion.conditioning import PromptCache
@@ -42,7 +45,8 @@ class ServedModel:
     """Which model a pipeline serves, and how.
 
     Attributes:
-        open_model: loads the model with LoRAs fused. Raises: HostError, BadParameters.
+        open_model: loads the model with LoRAs fused, and may be stopped by an error that the
+            progress raises. Raises: HostError, BadParameters.
         names: what ``model_id`` in a parameter set may be, beside nothing.
         device: as torch names it.
         dtype: of frames; float32 on a processor.
@@ -54,7 +58,7 @@ class ServedModel:
         uses_graphs: run a frame as one captured graph, which pays on a CUDA device.
     """
 
-    open_model: Callable[[LoraChoice], OpenModel]
+    open_model: Callable[[LoraChoice, Progress], OpenModel]
     names: tuple[str, ...]
     device: str
     dtype: torch.dtype = torch.float32
@@ -78,22 +82,22 @@ class Loadout:
         self._groups: dict[GroupKey, StreamGroup] = {}
         self._latest: StreamGroup | None = None
         self._prepared: set[tuple[int, int]] = set()
+        self._newest_size = (0, 0)
+
+    def make_ready(self, params: StreamDiffusionParams) -> None:
+        """Does what takes long of a first use, on the thread that loads, before anybody uses it.
+
+        Raises: HostError.
+        """
+        self._prepare(params.width, params.height)
+        self.prompts.encode(params)
+        device = torch.device(self._served.device)
+        if device.type == "cuda":  # frames run on a stream that does not wait for this thread's
+            torch.cuda.current_stream(device).synchronize()
 
     def group(self, params: StreamDiffusionParams) -> StreamGroup:
         """The group that a parameter set belongs in, with networks prepared for its size."""
-        size = (params.width, params.height)
-        if self._opened.networks.max_sizes is not None:
-            self._prepared &= self.sizes_in_use  # another may have had to make room
-        if size not in self._prepared:
-            self._opened.networks.prepare(
-                NetworkShapes(
-                    width=size[0],
-                    height=size[1],
-                    max_images=self._served.max_batch,
-                    max_rows=self._served.max_rows,
-                )
-            )
-            self._prepared.add(size)
+        self._prepare(params.width, params.height)
         side = self.traits.pixels_per_latent
         key = GroupKey(
             shape=BatchShape(
@@ -182,34 +186,120 @@ class Loadout:
         self._latest = None
         self._opened.unload()
 
+    def _prepare(self, width: int, height: int) -> None:
+        if self._opened.networks.max_sizes is not None:
+            # The newest is there; another may have had to make room for it.
+            self._prepared &= self.sizes_in_use | {self._newest_size}
+        if (width, height) in self._prepared:
+            return
+        self._opened.networks.prepare(
+            NetworkShapes(
+                width=width,
+                height=height,
+                max_images=self._served.max_batch,
+                max_rows=self._served.max_rows,
+            )
+        )
+        self._prepared.add((width, height))
+        self._newest_size = (width, height)
+
 
 class Loadouts:
     """The sets of weights that streams use now; the first one stays.
 
     Each choice of LoRAs and strengths is a whole set. There may be as many as fit into memory.
+
+    ``hold`` and what it gives are for any thread, as ``Pipeline`` says; the rest for the device's.
     """
 
     def __init__(self, served: ServedModel) -> None:
         self._served = served
         self._by_choice: dict[LoraChoice, Loadout] = {}
+        self._holds: set[LoadoutHold] = set()
+        # Guards both of these, for moments.
+        self._lock = threading.Lock()
+        # Taken while a set is loaded: one at a time, or none could tell what memory is left.
+        self._loading = threading.Lock()
+
+    def hold(self, params: StreamDiffusionParams) -> "LoadoutHold | None":
+        """See ``Pipeline.hold``; the first set of weights needs no holding."""
+        hold = LoadoutHold(self, params)
+        with self._lock:
+            first = next(iter(self._by_choice.values()), None)
+            if first is not None and self._find(hold.choice) is first:
+                return None
+            self._holds.add(hold)
+        return hold
+
+    def has(self, choice: LoraChoice) -> bool:
+        """Whether the weights of a choice are in memory."""
+        with self._lock:
+            return self._find(choice) is not None
+
+    def load(self, hold: "LoadoutHold") -> None:
+        """Loads what is held, ready for use, unless it is there already.
+
+        It is given up, a tensor later, when nobody holds it any more.
+
+        Raises: HostError. BadParameters: there are no such LoRAs, or no memory for another set.
+        """
+
+        def check(what: str, num_done: int, num_bytes: int) -> None:
+            if not self._is_held(hold.choice):
+                raise HostError("nobody waits for these weights any more")
+
+        with self._loading:
+            if self.has(hold.choice):
+                return
+            check("", 0, 0)
+            loadout = self._open(hold.choice, check)
+            try:
+                loadout.make_ready(hold.params)
+            except BaseException:
+                loadout.unload()
+                raise
+            with self._lock:
+                is_held = any(other.choice == hold.choice for other in self._holds)
+                if is_held:
+                    self._by_choice[hold.choice] = loadout
+            if not is_held:
+                loadout.unload()
+
+    def let_go(self, hold: "LoadoutHold") -> None:
+        """Ends a hold."""
+        with self._lock:
+            self._holds.discard(hold)
+        self.drop_unused()
 
     def get(self, choice: LoraChoice) -> Loadout:
         """The weights of a choice, loaded if they are not yet.
 
         Raises: HostError. BadParameters: there are no such LoRAs, or no memory for another set.
         """
-        loadout = self._by_choice.get(choice) or self._without_lcm_lora(choice)
+        with self._lock:
+            loadout = self._find(choice)
         if loadout is None:
-            self._check_memory(choice)
-            loadout = Loadout(self._served.open_model(choice), self._served)
-            self._by_choice[choice] = loadout
+            with self._loading:
+                with self._lock:
+                    loadout = self._find(choice)  # another thread may have loaded it meanwhile
+                loadout = loadout or self._open(choice, no_progress)
+                with self._lock:
+                    self._by_choice.setdefault(choice, loadout)
         return loadout
 
     @property
     def sizes_in_use(self) -> set[tuple[int, int]]:
         """(width, height) in pixels of all streams."""
-        loadouts = self._by_choice.values()
+        with self._lock:
+            loadouts = list(self._by_choice.values())
         return {size for loadout in loadouts for size in loadout.sizes_in_use}
+
+    def _find(self, choice: LoraChoice) -> Loadout | None:
+        return self._by_choice.get(choice) or self._without_lcm_lora(choice)
+
+    def _is_held(self, choice: LoraChoice) -> bool:
+        with self._lock:
+            return any(hold.choice == choice for hold in self._holds)
 
     def _without_lcm_lora(self, choice: LoraChoice) -> Loadout | None:
         """Weights that would have got an LCM-LoRA too, where there is none for the model."""
@@ -220,11 +310,19 @@ class Loadouts:
 
     def drop_unused(self) -> None:
         """Unloads what no stream uses any more."""
-        for choice, loadout in list(self._but_the_first()):
-            if loadout.is_idle:
-                loadout.unload()
+        with self._lock:
+            held = [self._find(hold.choice) for hold in self._holds]
+            unused = {
+                choice: loadout
+                for choice, loadout in self._but_the_first()
+                if loadout.is_idle and loadout not in held
+            }
+            for choice in unused:
                 del self._by_choice[choice]
-        for loadout in self._by_choice.values():
+            kept = list(self._by_choice.values())
+        for loadout in unused.values():
+            loadout.unload()
+        for loadout in kept:
             loadout.drop_empty_groups()
 
     async def run_background(self) -> None:
@@ -239,28 +337,70 @@ class Loadouts:
 
     def unload(self) -> None:
         """Unloads everything."""
-        for loadout in self._by_choice.values():
+        with self._lock:
+            loadouts = list(self._by_choice.values())
+            self._by_choice.clear()
+            self._holds.clear()
+        for loadout in loadouts:
             loadout.unload()
-        self._by_choice.clear()
 
-    def _check_memory(self, choice: LoraChoice) -> None:
-        if not self._by_choice:
-            return
-        standard, first = next(iter(self._by_choice.items()))
+    def _open(self, choice: LoraChoice, progress: Progress) -> Loadout:
+        with self._lock:
+            first = next(iter(self._by_choice.items()), None)
+        if first is None:
+            return Loadout(self._served.open_model(choice, progress), self._served)
+        standard, loadout = first
+        field_name = "use_lcm_lora" if choice.loras == standard.loras else "lora_dict"
+        self._check_memory(loadout, f"such as {_in_words(standard)}", field_name)
+        try:
+            return Loadout(self._served.open_model(choice, progress), self._served)
+        except BadParameters:
+            raise
+        except Exception as error:
+            reason = as_lpnode_error(error)
+            kind = type(reason) if isinstance(reason, HostError) else HostError
+            raise kind(f"{field_name}: no other weights could be loaded: {reason}") from error
+
+    def _check_memory(self, loadout: Loadout, accepted: str, field_name: str) -> None:
         copies = _COPIES[torch.device(self._served.device).type]
-        needed, free = copies * first.num_bytes + SPARE_BYTES, self._served.free_bytes()
+        needed, free = copies * loadout.num_bytes + SPARE_BYTES, self._served.free_bytes()
         if free < needed:
-            field_name = "use_lcm_lora" if choice.loras == standard.loras else "lora_dict"
             raise BadParameters(
                 f"{field_name}: another choice of LoRAs needs about {needed >> 20} MiB for weights "
                 f"of its own, and {free >> 20} MiB are free; {len(self._by_choice)} choices are in "
-                f"use: expected one of these, such as {_in_words(standard)}"
+                f"use: expected one of these, {accepted}"
             )
 
     def _but_the_first(self) -> Iterator[tuple[LoraChoice, Loadout]]:
         pairs = iter(self._by_choice.items())
         next(pairs, None)
         return pairs
+
+
+@dataclass(frozen=True, eq=False)
+class LoadoutHold:
+    """See ``Hold``: the weights that a parameter set asks for."""
+
+    loadouts: Loadouts
+    params: StreamDiffusionParams
+
+    @property
+    def choice(self) -> LoraChoice:
+        """Which weights they are."""
+        return LoraChoice.of(self.params)
+
+    @property
+    def is_loaded(self) -> bool:
+        """See ``Hold.is_loaded``."""
+        return self.loadouts.has(self.choice)
+
+    def load(self) -> None:
+        """See ``Hold.load``."""
+        self.loadouts.load(self)
+
+    def release(self) -> None:
+        """See ``Hold.release``."""
+        self.loadouts.let_go(self)
 
 
 def _in_words(choice: LoraChoice) -> str:

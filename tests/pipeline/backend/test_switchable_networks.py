@@ -254,7 +254,7 @@ async def builds_in_status(
     """Every different state of engines that a node's ``/status`` shows until their build ends."""
 
     def small(device: str) -> StreamDiffusion:
-        def open_model(_: LoraChoice) -> OpenModel:
+        def open_model(_: LoraChoice, progress: object) -> OpenModel:
             model = small_model()
             networks = SwitchableNetworks(TorchNetworks(), builder_in(folder, compiler))
             networks.load(model)

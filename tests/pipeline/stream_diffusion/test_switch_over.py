@@ -95,7 +95,7 @@ async def test_graphs_of_each_size_are_captured_anew_when_its_own_engines_are_re
     networks.load(model)
     pipeline = StreamDiffusion(
         ServedModel(
-            open_model=lambda _: OpenModel(model, networks),
+            open_model=lambda *_: OpenModel(model, networks),
             names=("small",),
             device="cpu",
             params=SmallStreamDiffusionParams,
