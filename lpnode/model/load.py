@@ -1,7 +1,7 @@
 """One model, from wherever it lies, with everything fused that belongs in its weights."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -15,6 +15,9 @@ from lpnode.model.weights import Progress, digest, no_progress
 
 logger = logging.getLogger(__name__)
 
+Loras = Sequence[tuple[Path, float]]
+"""Files with their strengths, in the order in which they are fused."""
+
 
 def load_model(
     place: ModelPlace,
@@ -22,7 +25,7 @@ def load_model(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     tiny_vae: Path | None = None,
-    loras: Sequence[tuple[Path, float]] = (),
+    loras: Loras | Callable[[DiffusionModel], Loras] = (),
     progress: Progress = no_progress,
 ) -> DiffusionModel:
     """Loads a model for ``device``.
@@ -30,7 +33,7 @@ def load_model(
     Args:
         dtype: of UNet and VAE.
         tiny_vae: an autoencoder of TAESD's kind that stands in for the model's own.
-        loras: files with their strengths.
+        loras: or what they are for a model of some traits, once it is loaded.
     Raises: ModelError: names the file, and the tensor if there is one.
     """
     load = load_folder if place.path.is_dir() else load_single_file
@@ -42,7 +45,7 @@ def load_model(
         tiny_vae=tiny_vae,
         progress=progress,
     )
-    for path, strength in loras:
+    for path, strength in loras(model) if callable(loras) else loras:
         fuse(path, strength, model.unet, model.prompt_encoder.text_models)
         logger.info("%s: fused %s at %g", place.name, path.name, strength)
     model.weights_sha256 = {"unet": digest(model.unet), "vae": digest(model.vae)}

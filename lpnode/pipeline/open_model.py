@@ -10,7 +10,7 @@ import torch
 from lpnode.errors import BadParameters, ConfigError
 from lpnode.model.diffusion_model import DiffusionModel, ModelFamily, ModelTraits
 from lpnode.model.family import family_at
-from lpnode.model.load import load_model
+from lpnode.model.load import Loras, load_model
 from lpnode.model.place import SHIPPED_MODEL, ModelPlace, folder_name
 from lpnode.model.weights import Progress, no_progress
 from lpnode.pipeline.backend.choice import choose_networks
@@ -124,11 +124,21 @@ class ModelOpener:
         Raises: BadParameters: a LoRA that is not there. HostError, OutOfDeviceMemory, ModelError.
         """
         fused = [(self._lora(name), strength) for name, strength in loras]
-        tiny_vae = self._tiny_vae() if is_for_frames else None
-        model = self._load(fused, tiny_vae)
-        lcm_lora = self._lcm_lora(model, fused) if use_lcm_lora else None
-        if lcm_lora is not None:
-            model = self._load([*fused, (lcm_lora, 1.0)], tiny_vae)
+        lcm_lora: Path | None = None
+
+        def with_lcm_lora(model: DiffusionModel) -> Loras:
+            nonlocal lcm_lora
+            lcm_lora = self._lcm_lora(model, fused) if use_lcm_lora else None
+            return fused if lcm_lora is None else [*fused, (lcm_lora, 1.0)]
+
+        model = load_model(
+            self.place,
+            device=self.device,
+            dtype=self.numbers.weights,
+            tiny_vae=self._tiny_vae() if is_for_frames else None,
+            loras=with_lcm_lora,
+            progress=self.progress,
+        )
         choice = choose_networks(
             model,
             device=self.device,
@@ -140,16 +150,6 @@ class ModelOpener:
             folder=self.config.engines_dir,
         )
         return OpenModel(model, choice.networks, has_lcm_lora=lcm_lora is not None)
-
-    def _load(self, loras: list[tuple[Path, float]], tiny_vae: Path | None) -> DiffusionModel:
-        return load_model(
-            self.place,
-            device=self.device,
-            dtype=self.numbers.weights,
-            tiny_vae=tiny_vae,
-            loras=loras,
-            progress=self.progress,
-        )
 
     def _tiny_vae(self) -> Path | None:
         """TAESD for models whose own autoencoder is large, and several times slower."""

@@ -13,6 +13,7 @@ from model_folders import write_model
 from safetensors.torch import save_file
 
 from lpnode.errors import BadParameters, ConfigError, ModelError, NotCapable
+from lpnode.model import weights
 from lpnode.model.place import ModelPlace, find_model
 from lpnode.pipeline.backend.engine_key import Precision
 from lpnode.pipeline.backend.networks import NetworkShapes
@@ -135,6 +136,22 @@ def test_few_steps_get_the_family_s_lcm_lora_if_it_is_there(
     assert fused != plain
     # One that a stream asks for itself is not fused twice.
     assert digest(opener, use_lcm_lora=True, loras=[(name, 1.0)]) == fused
+
+
+def test_a_model_is_read_once_and_its_digest_is_of_what_is_fused(
+    opener: ModelOpener, models: Path
+) -> None:
+    write_lora(models / "latent-consistency--lcm-lora-sdv1-5" / "pytorch_lora_weights.safetensors")
+    networks: list[str] = []
+
+    def note(what: str, num_done: int, num_bytes: int) -> None:
+        if num_done == num_bytes:
+            networks.append(what)
+
+    (model,) = opened(dataclasses.replace(opener, progress=note), use_lcm_lora=True)
+    assert model.has_lcm_lora
+    assert networks.count("UNet2DConditionModel") == 1
+    assert model.model.weights_sha256["unet"] == weights.digest(model.model.unet)
 
 
 def test_frames_take_the_small_autoencoder_where_there_is_one(
