@@ -10,6 +10,7 @@ import copy
 import io
 import math
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ import torch
 
 from lpnode.errors import HostError, InvalidArgument
 from lpnode.model.diffusion_model import DiffusionModel
+from lpnode.pipeline.backend.engine_cache import BuildCancelled
 from lpnode.pipeline.backend.engine_key import NetworkKind
 
 if TYPE_CHECKING:
@@ -70,6 +72,7 @@ def trace_network(
     size: tuple[int, int] | None = None,
     dtype: torch.dtype = torch.float32,
     opset: int = OPSET,
+    stop: threading.Event | None = None,
 ) -> TracedNetwork:
     """Traces a network into ONNX. The number of rows stays open; cost does not grow with ``size``.
 
@@ -85,8 +88,10 @@ def trace_network(
         size: (width, height) of pictures in pixels, fixed in the graph; None leaves it open for
             sizes that are multiples of ``open_size_step``.
         dtype: float32 or float16, whatever the model's own is.
+        stop: set from another thread to give up, at the next layer that is traced; what torch then
+            makes of the trace cannot be interrupted.
     Raises: InvalidArgument: a size that is no multiple of ``pixels_per_latent``. HostError: torch
-        cannot trace the network.
+        cannot trace the network. BuildCancelled: ``stop`` was set.
     Source: streamdiffusion.md sections 10 and 14.
     """
     import onnx
@@ -99,6 +104,8 @@ def trace_network(
     if dtype not in (torch.float32, torch.float16):
         raise InvalidArgument(f"networks are exported in float32 or float16, got {dtype}")
     network = _without_memory(_wrapped(model, kind), dtype)
+    for part in network.modules():
+        part.register_forward_pre_hook(lambda *_: _check(stop))
     inputs = example_inputs(
         model, kind, size=_example_size(model, size), rows=_EXAMPLE_ROWS, dtype=dtype
     )
@@ -128,6 +135,7 @@ def trace_network(
             )
         except (RuntimeError, torch.onnx.OnnxExporterError) as error:
             raise HostError(f"{model.name}: torch cannot export its {kind}: {error}") from error
+    _check(stop)
     graph = onnx.load_from_string(file.getvalue())
     del graph.graph.value_info[:]  # what is there was inferred for the example
     _inputs_to_weights(graph, set(inputs))
@@ -194,14 +202,20 @@ def network_weights(model: DiffusionModel, kind: NetworkKind) -> dict[str, torch
 
 
 def write_network(
-    traced: TracedNetwork, weights: Mapping[str, torch.Tensor], path: Path
+    traced: TracedNetwork,
+    weights: Mapping[str, torch.Tensor],
+    path: Path,
+    *,
+    stop: threading.Event | None = None,
 ) -> tuple[Path, Path]:
     """Writes a graph to ``path`` and its weights beside it, checked, under their names at the end.
 
     Weights of another dtype are converted one at a time.
 
+    Args: stop: set from another thread to give up, at the next weight.
     Returns: the paths of graph and weights.
     Raises: HostError: a weight is missing or has another shape, or the disk is full.
+        BuildCancelled: ``stop`` was set.
     """
     import onnx
 
@@ -214,7 +228,8 @@ def write_network(
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
             partial = Path(folder, path.name)
-            write_weights(traced, weights, Path(folder, target.name))
+            write_weights(traced, weights, Path(folder, target.name), stop=stop)
+            _check(stop)
             partial.write_bytes(graph.SerializeToString())
             onnx.checker.check_model(str(partial))
             Path(folder, target.name).replace(target)
@@ -226,10 +241,20 @@ def write_network(
     return path, target
 
 
-def write_weights(traced: TracedNetwork, weights: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Writes weights in the layout that the graph's initializers describe. Raises: HostError."""
+def write_weights(
+    traced: TracedNetwork,
+    weights: Mapping[str, torch.Tensor],
+    path: Path,
+    *,
+    stop: threading.Event | None = None,
+) -> None:
+    """Writes weights in the layout that the graph's initializers describe.
+
+    Raises: HostError. BuildCancelled: ``stop`` was set; part of the file is there.
+    """
     with open(path, "wb") as file:
         for _, tensor in fitting_weights(traced, weights):
+            _check(stop)
             file.seek(-file.tell() % PAGE_BYTES, io.SEEK_CUR)
             file.write(tensor.reshape(-1).view(torch.uint8).numpy().data)
 
@@ -261,10 +286,11 @@ def export_network(
     *,
     size: tuple[int, int] | None = None,
     dtype: torch.dtype = torch.float32,
+    stop: threading.Event | None = None,
 ) -> TracedNetwork:
     """Traces a network, see ``trace_network``, and writes it, see ``write_network``."""
-    traced = trace_network(model, kind, size=size, dtype=dtype)
-    write_network(traced, network_weights(model, kind), path)
+    traced = trace_network(model, kind, size=size, dtype=dtype, stop=stop)
+    write_network(traced, network_weights(model, kind), path, stop=stop)
     return traced
 
 
@@ -316,6 +342,11 @@ def _wrapped(model: DiffusionModel, kind: NetworkKind) -> torch.nn.Module:
     if kind is NetworkKind.UNET:
         return _Unet(model)
     return _Encoder(model) if kind is NetworkKind.VAE_ENCODER else _Decoder(model)
+
+
+def _check(stop: threading.Event | None) -> None:
+    if stop is not None and stop.is_set():
+        raise BuildCancelled("stopped while a network was being exported")
 
 
 def _without_memory(network: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:

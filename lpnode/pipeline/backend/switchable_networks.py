@@ -92,7 +92,8 @@ class SwitchableNetworks:
     async def run(self) -> None:
         """Builds what is asked for, one size after the other, until it is cancelled.
 
-        Cancelled, it ends the compiler and leaves nothing of a build behind.
+        Cancelled, it ends the compiler and leaves nothing of a build behind; see
+        ``EngineBuilder.build`` for what else it waits for, some 20 s with a large model.
         """
         loop = self._loop = asyncio.get_running_loop()
         thread = ThreadPoolExecutor(1, thread_name_prefix="engine build")

@@ -1,17 +1,21 @@
 """Every network of every kind of model as ONNX, run by ONNX Runtime and held against torch."""
 
+import threading
 import warnings
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnxruntime
 import pytest
 import torch
+from diffusion_studio import small_model
 from tiny_diffusion_models import STRUCTURES, tiny_model
 
 from lpnode.errors import HostError, InvalidArgument
 from lpnode.model.diffusion_model import DiffusionModel
+from lpnode.pipeline.backend.engine_cache import BuildCancelled
 from lpnode.pipeline.backend.engine_key import NetworkKind
 from lpnode.pipeline.backend.onnx_export import (
     TracedNetwork,
@@ -199,3 +203,34 @@ def test_a_size_that_latents_cannot_have_is_refused() -> None:
 def test_a_precision_that_onnx_runtimes_do_not_share_is_refused() -> None:
     with pytest.raises(InvalidArgument, match=r"float32 or float16, got torch\.bfloat16"):
         trace_network(tiny_model(), NetworkKind.VAE_ENCODER, dtype=torch.bfloat16)
+
+
+def test_an_export_that_is_stopped_ends_at_the_next_layer(tmp_path: Path) -> None:
+    model, stop, reached = small_model(), threading.Event(), []
+    encoder: Any = model.vae.encoder
+    layers = list(encoder.layers)
+    layers[0].register_forward_pre_hook(lambda *_: stop.set())
+    layers[1].register_forward_hook(lambda *_: reached.append(1))
+    with pytest.raises(BuildCancelled, match="exported"):
+        export_network(model, NetworkKind.VAE_ENCODER, tmp_path / "vae.onnx", stop=stop)
+    assert not reached
+    assert not list(tmp_path.iterdir())
+
+
+class StopAtSecondLook(threading.Event):
+    """Is set from the second time on that somebody looks."""
+
+    num_looks = 0
+
+    def is_set(self) -> bool:
+        self.num_looks += 1
+        return self.num_looks > 1
+
+
+def test_a_stopped_export_writes_no_more_weights(tmp_path: Path) -> None:
+    kind, stop = NetworkKind.VAE_ENCODER, StopAtSecondLook()
+    network, weights = traced("sd15", kind), network_weights(tiny_model("sd15"), kind)
+    with pytest.raises(BuildCancelled, match="exported"):
+        write_network(network, weights, tmp_path / "vae.onnx", stop=stop)
+    assert stop.num_looks == 2
+    assert not list(tmp_path.iterdir())
