@@ -25,6 +25,9 @@ SIDE, SEED = 128, 7
 PROMPT = "a red circle"
 SAMPLING = {"strength": 0.5, "num_inference_steps": 4, "guidance_scale": 1.0}
 
+ALL_THREADS = torch.get_num_threads()
+"""A backend that is not torch's leaves torch but one."""
+
 Redraw = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
 """(H, W, 3) picture and how many to make → (N, H, W, 3)."""
 
@@ -42,9 +45,13 @@ def ours(
     model = OneShotModel(
         lambda loras, shapes: opener.open(shapes, is_for_frames=False), names=(SHIPPED_MODEL,)
     )
+    torch.set_num_threads(ALL_THREADS)
     model.load(size_of=lambda _: (SIDE, SIDE))
+    own_threads = torch.get_num_threads()
 
     def redraw(picture: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+        if torch.get_num_threads() != own_threads:
+            torch.set_num_threads(own_threads)
         own = {"num_images_per_prompt": count, "seed": SEED, "safety_check": False}
         params = ImageToImageParams.parse({"prompt": PROMPT, **own, **SAMPLING})
         return np.stack([made.rgb for made in image_to_image(model, params, picture)])
@@ -63,6 +70,8 @@ def diffusers_own() -> Redraw:
     pipeline.set_progress_bar_config(disable=True)
 
     def redraw(picture: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+        if torch.get_num_threads() != ALL_THREADS:
+            torch.set_num_threads(ALL_THREADS)
         made = pipeline(
             prompt=PROMPT,
             image=Image.fromarray(picture),

@@ -23,6 +23,7 @@ from lpnode.pipeline.backend.onnxruntime_networks import OnnxRuntimeNetworks
 from lpnode.pipeline.backend.openvino_networks import OpenVinoNetworks
 from lpnode.pipeline.backend.tensorrt_networks import tensorrt_networks
 from lpnode.pipeline.backend.torch_networks import TorchNetworks
+from lpnode.pipeline.backend.torch_threads import use_threads
 
 logger = logging.getLogger(__name__)
 
@@ -199,6 +200,12 @@ def _fastest(
         logger.warning("%s: no %s: %s; the next is taken", model.name, wanted, problem)
         others = {name: make for name, make in makers.items() if name != wanted}
         return _fastest(model, shapes, others, "auto")
+    if best[0] is torch_networks:
+        torch_networks.prepare(shapes)  # takes up again what it measured of threads
+    else:
+        # What torch has left to do is small, and its threads would wait for more of it on the
+        # cores that the backend's need.
+        use_threads(1)
     logger.info(
         "%s at %dx%d, one picture and %d rows, runs on %s",
         model.name,
