@@ -1,14 +1,15 @@
-"""A small real model with random weights, and a pipeline over it."""
+"""A pipeline over a tiny model, with what tests want to see of it."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import pytest
 import torch
+from tiny_diffusion_models import SIDE, LetterEncoder, tiny_model
 
-from lpnode.model.diffusion_model import DiffusionModel, Embedding, ModelFamily, ModelTraits
+from lpnode.model.diffusion_model import DiffusionModel
 from lpnode.model.weights import Progress
 from lpnode.pipeline.backend.networks import Conditioning
 from lpnode.pipeline.backend.torch_networks import TorchNetworks
@@ -17,30 +18,6 @@ from lpnode.pipeline.pipeline import FrameJob, FrameResult, StreamState
 from lpnode.pipeline.stream_diffusion.params import SmallStreamDiffusionParams
 from lpnode.pipeline.stream_diffusion.pipeline import StreamDiffusion
 from lpnode.pipeline.stream_diffusion.served_model import LoraChoice, ServedModel
-
-NUM_TOKENS, TEXT_WIDTH = 8, 16
-SIDE = 64
-
-
-class LetterEncoder:
-    """A token a letter, each with a fixed random embedding; counts the texts it has encoded."""
-
-    def __init__(self) -> None:
-        generator = torch.Generator().manual_seed(11)
-        self._table = torch.randn(256, TEXT_WIDTH, generator=generator)
-        self.num_encoded = 0
-        self.text_models: Sequence[torch.nn.Module] = ()
-
-    def encode(self, texts: Sequence[str]) -> Embedding:
-        self.num_encoded += len(texts)
-        tokens = torch.zeros(len(texts), NUM_TOKENS, TEXT_WIDTH)
-        for row, text in enumerate(texts):
-            for place, byte in enumerate(text.encode()[:NUM_TOKENS]):
-                tokens[row, place] = self._table[byte]
-        return Embedding(tokens)
-
-    def unload(self) -> None:
-        self.num_encoded = 0
 
 
 class WatchedNetworks(TorchNetworks):
@@ -70,56 +47,6 @@ class WatchedNetworks(TorchNetworks):
         if self.has_no_memory_to_decode:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
         return super().decode(latents)
-
-
-def small_model(*, is_tiny_vae: bool = True, seed: int = 0) -> DiffusionModel:
-    """SD 1.5's kind of networks, a few thousand weights each."""
-    from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
-
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        unet = UNet2DConditionModel(
-            sample_size=SIDE // 8,
-            block_out_channels=(8, 16),
-            layers_per_block=1,
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-            cross_attention_dim=TEXT_WIDTH,
-            attention_head_dim=8,
-            norm_num_groups=4,
-        )
-        vae: torch.nn.Module
-        if is_tiny_vae:
-            vae = AutoencoderTiny(
-                encoder_block_out_channels=(4,) * 4,
-                decoder_block_out_channels=(4,) * 4,
-                num_encoder_blocks=(1, 1, 1, 1),
-                num_decoder_blocks=(1, 1, 1, 1),
-            )
-        else:
-            vae = AutoencoderKL(
-                block_out_channels=(4,) * 4,
-                down_block_types=("DownEncoderBlock2D",) * 4,
-                up_block_types=("UpDecoderBlock2D",) * 4,
-                latent_channels=4,
-                norm_num_groups=2,
-            )
-    return DiffusionModel(
-        name="small",
-        traits=ModelTraits(
-            family=ModelFamily.SD15,
-            is_tiny_vae=is_tiny_vae,
-            latent_scale=1.0 if is_tiny_vae else 0.18215,
-            num_text_tokens=NUM_TOKENS,
-            text_width=TEXT_WIDTH,
-            native_size=SIDE,
-        ),
-        unet=unet.eval().requires_grad_(False),
-        vae=vae.eval().requires_grad_(False),
-        prompt_encoder=LetterEncoder(),
-        weights_sha256={"unet": f"{seed:064x}", "vae": "0" * 64},
-        scheduler_config={},
-    )
 
 
 @dataclass
@@ -175,7 +102,7 @@ def make_studio() -> Iterator[MakeStudio]:
             progress("unet", 1, 2)
             if studio.open_error is not None:
                 raise studio.open_error
-            model = small_model(is_tiny_vae=is_tiny_vae, seed=len(choice.loras))
+            model = tiny_model("sd15" if is_tiny_vae else "sd15-kl", seed=len(choice.loras))
             networks = WatchedNetworks(device, weights_dtype=weights_dtype)
             networks.rows = []
             networks.load(model)

@@ -1,29 +1,21 @@
 """Small real models for pictures, and the same weights as diffusers' own pipelines run them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from diffusion_studio import TEXT_WIDTH, LetterEncoder, WatchedNetworks, small_model
+from diffusion_studio import WatchedNetworks
 from numpy.typing import NDArray
+from tiny_diffusion_models import SIDE, tiny_model
 
-from lpnode.model.diffusion_model import (
-    DiffusionModel,
-    Embedding,
-    ModelFamily,
-    ModelTraits,
-    Prediction,
-)
+from lpnode.model.diffusion_model import DiffusionModel, ModelTraits, Prediction
 from lpnode.pipeline.backend.networks import NetworkShapes
 from lpnode.pipeline.one_shot.one_shot_model import OneShotModel
 from lpnode.pipeline.one_shot.params import Loras
 from lpnode.pipeline.open_model import OpenModel
-
-SIDE = 64
 
 _SCALED = {
     "beta_start": 0.00085,
@@ -41,48 +33,9 @@ SCHEDULERS: dict[str, dict[str, Any]] = {
 }
 
 
-class TwoEncoders(LetterEncoder):
-    """SDXL's kind: the tokens of two encoders side by side, and the second's pooled embedding."""
-
-    def encode(self, texts: Sequence[str]) -> Embedding:
-        first = super().encode(texts).tokens
-        second = first.flip(-1) * 0.5
-        return Embedding(torch.cat([first, second], dim=-1), second.sum(1))
-
-
 @cache
 def _networks_of(kind: str) -> DiffusionModel:
-    if kind != "sdxl":
-        return small_model(is_tiny_vae=kind != "kl")
-    from diffusers import UNet2DConditionModel
-
-    small = small_model()
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        unet = UNet2DConditionModel(
-            sample_size=SIDE // 8,
-            block_out_channels=(8, 16),
-            layers_per_block=1,
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-            cross_attention_dim=2 * TEXT_WIDTH,
-            attention_head_dim=8,
-            norm_num_groups=4,
-            addition_embed_type="text_time",
-            addition_time_embed_dim=8,
-            projection_class_embeddings_input_dim=6 * 8 + TEXT_WIDTH,
-        )
-    return replace(
-        small,
-        traits=replace(
-            small.traits,
-            family=ModelFamily.SDXL,
-            text_width=2 * TEXT_WIDTH,
-            pooled_width=TEXT_WIDTH,
-        ),
-        unet=unet.eval().requires_grad_(False),
-        prompt_encoder=TwoEncoders(),
-    )
+    return tiny_model({"small": "sd15", "kl": "sd15-kl", "sdxl": "sdxl"}[kind])
 
 
 def picture_model(

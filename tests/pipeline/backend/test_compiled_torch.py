@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from diffusion_studio import NUM_TOKENS, SIDE, TEXT_WIDTH, small_model
+from tiny_diffusion_models import NUM_TOKENS, SIDE, TEXT_WIDTH, tiny_model
 
 from lpnode.errors import HostError, OutOfDeviceMemory
 from lpnode.model.diffusion_model import DiffusionModel
@@ -38,7 +38,7 @@ class ShallowUnet(torch.nn.Module):
 
 
 def shallow_model(*, seed: int = 0) -> DiffusionModel:
-    model = small_model()
+    model = tiny_model()
     model.unet = ShallowUnet(seed)
     return model
 
@@ -94,16 +94,16 @@ def test_weights_of_another_network_are_refused_and_change_nothing(
     traced: CompiledTorchNetworks,
 ) -> None:
     before = traced.predict(*rows(1))
-    with pytest.raises(HostError, match="small: its networks are not those of small"):
-        traced.update(small_model(seed=1))
+    with pytest.raises(HostError, match="tiny-sd15: its networks are not those of tiny-sd15"):
+        traced.update(tiny_model(seed=1))
     assert torch.equal(traced.predict(*rows(1)), before)
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("is_tiny_vae", [True, False])
-def test_generated_code_agrees_with_torch(is_tiny_vae: bool) -> None:
-    reference = loaded(TorchNetworks("cuda"), small_model(is_tiny_vae=is_tiny_vae))
-    networks = loaded(CompiledTorchNetworks("cuda"), small_model(is_tiny_vae=is_tiny_vae))
+@pytest.mark.parametrize("structure", ["sd15", "sd15-kl"])
+def test_generated_code_agrees_with_torch(structure: str) -> None:
+    reference = loaded(TorchNetworks("cuda"), tiny_model(structure))
+    networks = loaded(CompiledTorchNetworks("cuda"), tiny_model(structure))
     networks.prepare(NetworkShapes(width=SIDE, height=SIDE, max_images=2, max_rows=3))
     close = {"rtol": 1e-3, "atol": 1e-3}
     with torch.compiler.set_stance("fail_on_recompile"):
@@ -119,7 +119,7 @@ def test_generated_code_agrees_with_torch(is_tiny_vae: bool) -> None:
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_a_replay_equals_an_eager_run_and_stays_in_its_place(device: str) -> None:
-    networks = loaded(TorchNetworks(device), small_model())
+    networks = loaded(TorchNetworks(device), tiny_model())
     latents, timesteps, conditioning = rows(2, device)
 
     def frame() -> torch.Tensor:
@@ -149,7 +149,7 @@ def test_warm_ups_run_on_every_device_alike(device: str) -> None:
 
 @pytest.mark.gpu
 def test_a_graph_keeps_the_addresses_of_results_made_inside_it() -> None:
-    networks = loaded(TorchNetworks("cuda"), small_model())
+    networks = loaded(TorchNetworks("cuda"), tiny_model())
     inputs = rows(2, "cuda")
     graph = CapturedGraph(lambda: networks.predict(*inputs), "cuda", statics=inputs[:2])
     first = graph.replay().data_ptr()

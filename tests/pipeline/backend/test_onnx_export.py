@@ -10,7 +10,6 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from diffusion_studio import small_model
 from tiny_diffusion_models import STRUCTURES, tiny_model
 
 from lpnode.errors import HostError, InvalidArgument
@@ -206,7 +205,7 @@ def test_a_precision_that_onnx_runtimes_do_not_share_is_refused() -> None:
 
 
 def test_an_export_that_is_stopped_ends_at_the_next_layer(tmp_path: Path) -> None:
-    model, stop, reached = small_model(), threading.Event(), []
+    model, stop, reached = tiny_model(), threading.Event(), []
     encoder: Any = model.vae.encoder
     layers = list(encoder.layers)
     layers[0].register_forward_pre_hook(lambda *_: stop.set())

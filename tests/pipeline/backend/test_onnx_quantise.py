@@ -10,8 +10,7 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
-from diffusion_studio import SIDE, small_model
-from tiny_diffusion_models import tiny_model
+from tiny_diffusion_models import SIDE, tiny_model
 
 from lpnode.errors import HostError, InvalidArgument
 from lpnode.model.diffusion_model import DiffusionModel
@@ -43,8 +42,7 @@ def ranges_of(model: DiffusionModel, size: tuple[int, int] = SIZE) -> dict[str, 
 
 @cache
 def traced(structure: str) -> TracedNetwork:
-    model = small_model() if structure == "small" else tiny_model(structure)
-    return trace_network(model, UNET, size=SIZE, opset=QUANTISED_OPSET)
+    return trace_network(tiny_model(structure), UNET, size=SIZE, opset=QUANTISED_OPSET)
 
 
 def run_quantised(
@@ -72,9 +70,9 @@ def relative_error(output: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 def test_every_layer_inside_gets_a_range_and_none_at_the_ends_or_for_time_and_text() -> None:
-    ranges = ranges_of(small_model())
+    ranges = ranges_of(tiny_model())
     assert "down_blocks.0.resnets.0.conv1" in ranges
-    assert "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_k" in ranges
+    assert "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_k" in ranges
     assert not [
         name
         for name in ranges
@@ -84,17 +82,17 @@ def test_every_layer_inside_gets_a_range_and_none_at_the_ends_or_for_time_and_te
 
 
 def test_ranges_are_the_same_each_time_and_grow_with_what_enters() -> None:
-    model = small_model()
+    model = tiny_model()
     first = ranges_of(model)
     assert ranges_of(model) == first
-    louder = small_model()
+    louder = tiny_model()
     louder.unet.get_submodule("down_blocks.0.resnets.0.norm1").weight.data.mul_(3)
     name = "down_blocks.0.resnets.0.conv1"
     assert ranges_of(louder)[name] > 2 * first[name]
 
 
 def test_a_model_that_serves_is_not_watched_itself() -> None:
-    model = small_model()
+    model = tiny_model()
     seen = 0
 
     def progress(_: float) -> None:
@@ -116,31 +114,31 @@ def test_measuring_tells_how_far_it_is_and_can_be_stopped() -> None:
             stop.set()
 
     with pytest.raises(BuildCancelled, match="ranges for 8 bits"):
-        measure_ranges(small_model(), SIZE, progress, stop)
+        measure_ranges(tiny_model(), SIZE, progress, stop)
     assert 0 < told[0] < told[1] < told[2] < 1
 
 
 def test_a_model_that_computes_no_numbers_is_named_with_the_layer() -> None:
-    model = small_model()
+    model = tiny_model()
     model.unet.get_submodule("conv_in").weight.data.fill_(torch.nan)
-    with pytest.raises(HostError, match=r"small: what enters the UNet's \S+ is nan, no number"):
+    with pytest.raises(HostError, match=r"tiny-sd15: what enters the UNet's \S+ is nan, no number"):
         ranges_of(model)
 
 
 def test_rows_to_try_an_engine_on_have_every_timestep_if_there_are_enough() -> None:
-    inputs = unseen_rows(small_model(), SIZE, 16, torch.float16)
+    inputs = unseen_rows(tiny_model(), SIZE, 16, torch.float16)
     assert set(inputs["timestep"].tolist()) == set(TIMESTEPS)
     assert inputs["timestep"].dtype is torch.float32
     assert inputs["sample"].dtype is inputs["encoder_hidden_states"].dtype is torch.float16
-    assert len(unseen_rows(small_model(), SIZE, 3, torch.float32)["sample"]) == 3
-    assert len(unseen_rows(small_model(), SIZE, 20, torch.float32)["sample"]) == 20
+    assert len(unseen_rows(tiny_model(), SIZE, 3, torch.float32)["sample"]) == 3
+    assert len(unseen_rows(tiny_model(), SIZE, 20, torch.float32)["sample"]) == 20
 
 
 @pytest.mark.parametrize("precision", EIGHT_BITS)
 def test_a_quantised_unet_runs_and_is_near_torch(precision: Precision, tmp_path: Path) -> None:
-    model = small_model()
+    model = tiny_model()
     inputs = unseen_rows(model, SIZE, 4, torch.float32)
-    got = run_quantised(model, traced("small"), ranges_of(model), precision, inputs, tmp_path)
+    got = run_quantised(model, traced("sd15"), ranges_of(model), precision, inputs, tmp_path)
     error = relative_error(got, run_unet(model.unet, inputs))
     assert 1e-4 < error < 0.1  # rounded, and by no more than 8 bits need
 
@@ -167,11 +165,9 @@ def test_layers_of_other_families_are_found_too(structure: str, tmp_path: Path) 
 def test_both_inputs_of_each_layer_are_8_bits_and_its_weight_is_one_byte_a_number(
     precision: Precision, number: int
 ) -> None:
-    model = small_model()
+    model = tiny_model()
     ranges = ranges_of(model)
-    quantised, _ = quantise_network(
-        traced("small"), network_weights(model, UNET), ranges, precision
-    )
+    quantised, _ = quantise_network(traced("sd15"), network_weights(model, UNET), ranges, precision)
     graph = quantised.graph.graph
     stored = {one.name: one.data_type for one in graph.initializer}
     from_node = {node.output[0]: node for node in graph.node}
@@ -190,11 +186,11 @@ def test_both_inputs_of_each_layer_are_8_bits_and_its_weight_is_one_byte_a_numbe
 
 
 def test_weights_have_a_scale_for_each_channel_with_int8_and_one_with_fp8() -> None:
-    model = small_model()
+    model = tiny_model()
     ranges, floats = ranges_of(model), network_weights(model, UNET)
     names = [f"unet.{layer}.weight" for layer in ranges]
     for precision, largest in ((Precision.INT8, 127.0), (Precision.FP8, 448.0)):
-        _, weights = quantise_network(traced("small"), floats, ranges, precision)
+        _, weights = quantise_network(traced("sd15"), floats, ranges, precision)
         for name in names:
             scales, weight = weights[f"{name}.scale"], weights[name].float()
             is_turned = floats[name].dim() == 2
@@ -208,29 +204,29 @@ def test_weights_have_a_scale_for_each_channel_with_int8_and_one_with_fp8() -> N
 
 
 def test_layers_with_one_input_share_its_rounding() -> None:
-    model = small_model()
+    model = tiny_model()
     quantised, _ = quantise_network(
-        traced("small"), network_weights(model, UNET), ranges_of(model), Precision.INT8
+        traced("sd15"), network_weights(model, UNET), ranges_of(model), Precision.INT8
     )
     inputs = [n.input[0] for n in quantised.graph.graph.node if n.op_type == "QuantizeLinear"]
     assert len(inputs) == len(set(inputs)) < len(ranges_of(model))
 
 
 def test_what_cannot_be_quantised_is_refused() -> None:
-    model = small_model()
+    model = tiny_model()
     weights = network_weights(model, UNET)
     with pytest.raises(InvalidArgument, match="to int8 and fp8, not unet to fp16"):
-        quantise_network(traced("small"), weights, {}, Precision.FP16)
-    old = copy.deepcopy(traced("small").graph)
+        quantise_network(traced("sd15"), weights, {}, Precision.FP16)
+    old = copy.deepcopy(traced("sd15").graph)
     old.opset_import[0].version = 17
     with pytest.raises(InvalidArgument, match="need a graph of opset 19, got 17"):
         quantise_network(TracedNetwork(UNET, old, torch.float32), weights, {}, Precision.INT8)
     with pytest.raises(HostError, match=r"no layer of the weights unet\.lost\.weight"):
-        quantise_network(traced("small"), weights, {"lost": 1.0}, Precision.INT8)
+        quantise_network(traced("sd15"), weights, {"lost": 1.0}, Precision.INT8)
 
 
 def test_an_engine_of_8_bits_is_not_made_of_a_graph_without(tmp_path: Path) -> None:
-    path, _ = write_network(traced("small"), network_weights(small_model(), UNET), tmp_path / "a")
+    path, _ = write_network(traced("sd15"), network_weights(tiny_model(), UNET), tmp_path / "a")
     profile = ShapeProfile(width=SIDE, height=SIDE, opt_rows=1, max_rows=1)
     with pytest.raises(InvalidArgument, match="a must have QuantizeLinear nodes that give fp8"):
         OnnxRuntimeCompiler(1).compile(

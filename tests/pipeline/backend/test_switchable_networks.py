@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 import torch
-from diffusion_studio import NUM_TOKENS, SIDE, TEXT_WIDTH, small_model
+from tiny_diffusion_models import NUM_TOKENS, SIDE, TEXT_WIDTH, tiny_model
 
 from lpnode.config import Address, NodeConfig
 from lpnode.errors import HostError, InvalidArgument
@@ -71,11 +71,11 @@ class Compilations(OnnxRuntimeCompiler):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache with the engines of ``small_model()``; a cold build takes longer than all tests."""
+    """A cache with the engines of ``tiny_model()``; a cold build takes longer than all tests."""
     folder = tmp_path_factory.mktemp("built") / "engines"
     states = []
     builder = builder_in(folder)
-    model = small_model()
+    model = tiny_model()
     engines = builder.build(model, SHAPES, states.append, threading.Event())
     reference = TorchNetworks()
     reference.load(model)
@@ -102,7 +102,7 @@ def builder_in(folder: Path, compiler: OnnxRuntimeCompiler | None = None) -> Eng
 
 def switchable(folder: Path, compiler: OnnxRuntimeCompiler | None = None) -> SwitchableNetworks:
     networks = SwitchableNetworks(TorchNetworks(), builder_in(folder, compiler))
-    networks.load(small_model())
+    networks.load(tiny_model())
     networks.prepare(SHAPES)
     return networks
 
@@ -140,7 +140,7 @@ async def test_a_second_start_takes_the_engines_from_disk(built: Path) -> None:
 async def test_frames_switch_over_between_two_calls_and_agree_with_torch(built: Path) -> None:
     networks = switchable(built)
     reference = TorchNetworks()
-    reference.load(small_model())
+    reference.load(tiny_model())
     inputs = rows(2)
     expected = reference.predict(*inputs)
     served: list[str] = []
@@ -171,7 +171,7 @@ async def test_frames_switch_over_between_two_calls_and_agree_with_torch(built: 
 async def test_what_engines_were_not_built_for_stays_with_the_fallback(built: Path) -> None:
     networks = switchable(built)
     reference = TorchNetworks()
-    reference.load(small_model())
+    reference.load(tiny_model())
     async with Running(networks):
         await phase_of(networks, BuildPhase.READY)
     close = {"rtol": 1e-3, "atol": 1e-4}
@@ -240,11 +240,11 @@ async def test_new_weights_are_served_at_once_and_get_engines_of_their_own(built
     networks = switchable(built)
     async with Running(networks):
         await phase_of(networks, BuildPhase.READY)
-        networks.update(small_model(seed=1))
+        networks.update(tiny_model(seed=1))
         assert networks.name == "torch"
         assert networks.states[SIZE].phase is not BuildPhase.READY
     reference = TorchNetworks()
-    reference.load(small_model(seed=1))
+    reference.load(tiny_model(seed=1))
     assert torch.equal(networks.predict(*rows(1)), reference.predict(*rows(1)))
 
 
@@ -255,7 +255,7 @@ async def builds_in_status(
 
     def small(device: str) -> StreamDiffusion:
         def open_model(_: LoraChoice, progress: object) -> OpenModel:
-            model = small_model()
+            model = tiny_model()
             networks = SwitchableNetworks(TorchNetworks(), builder_in(folder, compiler))
             networks.load(model)
             return OpenModel(model, networks)
@@ -369,7 +369,7 @@ async def test_a_stream_goes_over_to_a_unet_of_8_bits_whose_ranges_were_measured
     cache = PlannedCache(EngineCacheConfig(folder=tmp_path, spare_bytes=0))
     builder = dataclasses.replace(builder_in(tmp_path), cache=cache, precision=Precision.INT8)
     networks = SwitchableNetworks(TorchNetworks(dtype=torch.float16), builder)
-    networks.load(small_model())
+    networks.load(tiny_model())
     networks.prepare(SHAPES)
     latents, timesteps, conditioning = rows(3)
     inputs = latents.half(), timesteps, Conditioning(conditioning.tokens.half())
@@ -391,8 +391,8 @@ async def test_a_stream_goes_over_to_a_unet_of_8_bits_whose_ranges_were_measured
     }
     assert [name for name, key in keys.items() if key.get("calibration")] == ["unet"]
     said = [record.getMessage() for record in caplog.records]
-    assert [text for text in said if "unet of small in int8 differs from torch by" in text]
-    in_half = 2 * 2 * sum(weight.numel() for weight in small_model().unet.parameters())
+    assert [text for text in said if "unet of tiny-sd15 in int8 differs from torch by" in text]
+    in_half = 2 * 2 * sum(weight.numel() for weight in tiny_model().unet.parameters())
     assert in_half // 2 < cache.planned["unet"] - (64 << 20) < in_half
 
 
@@ -404,7 +404,7 @@ def test_8_bits_are_stopped_while_ranges_are_measured_and_nothing_is_left(tmp_pa
         assert state.phase is BuildPhase.CALIBRATE
         stop.set()
 
-    model = small_model()
+    model = tiny_model()
     model.unet.half()
     with pytest.raises(BuildCancelled):
         builder.build(model, SHAPES, report, stop)

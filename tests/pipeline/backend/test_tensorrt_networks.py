@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusion_studio import NUM_TOKENS, SIDE, TEXT_WIDTH, small_model
+from tiny_diffusion_models import NUM_TOKENS, SIDE, TEXT_WIDTH, tiny_model
 
 from lpnode._native import diffusion
 from lpnode.errors import InvalidArgument
@@ -41,7 +41,7 @@ async def test_engines_take_over_from_torch_and_agree_with_it(
     networks = tensorrt_networks(
         TorchNetworks("cuda", torch.float16), cache_in(tmp_path), precision=precision
     )
-    networks.load(small_model())
+    networks.load(tiny_model())
     networks.prepare(NetworkShapes(width=SIDE, height=SIDE, max_images=2, max_rows=3))
     size = (SIDE, SIDE)
     latents = torch.randn(3, 4, SIDE // 8, SIDE // 8, device="cuda", dtype=torch.float16)

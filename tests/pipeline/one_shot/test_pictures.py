@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from picture_models import SIDE, OpenPictures, picture_model, slopes
+from picture_models import OpenPictures, picture_model, slopes
+from tiny_diffusion_models import SIDE
 
 from lpnode.errors import (
     BadParameters,

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from picture_models import SIDE, OpenPictures, slopes
+from picture_models import OpenPictures, slopes
 from PIL import Image
+from tiny_diffusion_models import SIDE
 
 from lpnode.errors import HostError
 from lpnode.pipeline.one_shot.params import TextToImageParams

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusion_studio import SIDE, MakeStudio
+from diffusion_studio import MakeStudio
+from tiny_diffusion_models import SIDE
 
 from lpnode.model.place import SHIPPED_MODEL
 from lpnode.pipeline.open_model import DiffusionConfig

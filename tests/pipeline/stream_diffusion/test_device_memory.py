@@ -5,7 +5,8 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from diffusion_studio import SIDE, MakeStudio, Studio, scene
+from diffusion_studio import MakeStudio, Studio, scene
+from tiny_diffusion_models import SIDE
 
 from lpnode.errors import OutOfDeviceMemory
 from lpnode.pipeline.pipeline import FrameJob, FrameResult, StreamState

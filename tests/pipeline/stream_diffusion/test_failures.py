@@ -4,7 +4,8 @@ import gc
 
 import pytest
 import torch
-from diffusion_studio import SIDE, LetterEncoder, MakeStudio, Studio, feed, scene
+from diffusion_studio import MakeStudio, Studio, feed, scene
+from tiny_diffusion_models import SIDE, LetterEncoder
 
 from lpnode.errors import ConfigError, DeviceError, HostError, OutOfDeviceMemory
 from lpnode.pipeline.pipeline import FrameJob, FrameResult

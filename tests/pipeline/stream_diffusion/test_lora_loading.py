@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
-from diffusion_studio import SIDE, LetterEncoder, Studio, feed, scene, shown
+from diffusion_studio import Studio, feed, scene, shown
 from schedule.conftest import COLOUR, frame, picture
+from tiny_diffusion_models import SIDE, LetterEncoder
 
 from lpnode.errors import BadParameters, HostError, ModelError
 from lpnode.pipeline.catalog import Catalog

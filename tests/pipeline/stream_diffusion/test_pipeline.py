@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from diffusion_studio import SIDE, MakeStudio, Studio, feed, pictures, scene, shown
+from diffusion_studio import MakeStudio, Studio, feed, pictures, scene, shown
+from tiny_diffusion_models import SIDE
 from torch import Tensor
 
 from lpnode.errors import BadParameters, ConfigError, HostError, NotBuilt

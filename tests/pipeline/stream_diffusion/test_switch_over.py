@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from diffusion_studio import SIDE, WatchedNetworks, small_model
+from diffusion_studio import WatchedNetworks
+from tiny_diffusion_models import SIDE, tiny_model
 
 from lpnode.model.diffusion_model import DiffusionModel
 from lpnode.pipeline.backend.engine_build import BuildPhase, BuildReport, EngineBuilder
@@ -82,7 +83,7 @@ def watched(model: DiffusionModel) -> WatchedNetworks:
 async def test_graphs_of_each_size_are_captured_anew_when_its_own_engines_are_ready(
     tmp_path: Path,
 ) -> None:
-    model = small_model()
+    model = tiny_model()
     fallback, engines = watched(model), watched(model)
     builder = GatedBuilder(
         cache=EngineCache(EngineCacheConfig(folder=tmp_path)),
