@@ -26,9 +26,10 @@ from lpnode.errors import HostError, OutOfDeviceMemory
 from lpnode.model.diffusion_model import DiffusionModel
 from lpnode.pipeline.backend.agreement import agreement
 from lpnode.pipeline.backend.calibration import CALIBRATION, eight_bit_layers, measure_ranges
+from lpnode.pipeline.backend.child_work import run_in_child
 from lpnode.pipeline.backend.denoising_samples import unseen_rows
 from lpnode.pipeline.backend.engine_cache import BuildCancelled, EngineCache
-from lpnode.pipeline.backend.engine_compiler import EngineCompiler, compile_in_child
+from lpnode.pipeline.backend.engine_compiler import Compilation, EngineCompiler
 from lpnode.pipeline.backend.engine_key import (
     EngineKey,
     NetworkKind,
@@ -185,16 +186,13 @@ class _NetworkBuild:
     def _write(self, engine: Path) -> None:
         builder = self.builder
         exported = engine.parent / "exported"
-        self._export(exported / "network.onnx")
+        network = exported / "network.onnx"
+        self._export(network)
         self._report(BuildPhase.COMPILE)
-        compile_in_child(
-            builder.compiler,
-            exported / "network.onnx",
-            self._profile(),
-            self._precision,
-            engine,
-            lambda fraction: self._report(BuildPhase.COMPILE, fraction),
+        run_in_child(
+            Compilation(builder.compiler, network, self._profile(), self._precision, engine),
             self.stop,
+            lambda fraction: self._report(BuildPhase.COMPILE, fraction),
         )
         shutil.rmtree(exported)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lpnode.errors import HostError, InvalidArgument
-from lpnode.pipeline.backend.engine_compiler import CompileProgress
+from lpnode.pipeline.backend.child_work import WorkProgress
 from lpnode.pipeline.backend.engine_key import Precision, ShapeProfile
 from lpnode.pipeline.backend.onnxruntime_session import BoundSession, session_options
 
@@ -38,7 +38,7 @@ class OnnxRuntimeCompiler:
         profile: ShapeProfile,
         precision: Precision,
         target: Path,
-        progress: CompileProgress,
+        progress: WorkProgress,
     ) -> None:
         """See ``EngineCompiler.compile``; rows need no profile here, they stay open."""
         progress(0.0)

@@ -18,9 +18,10 @@ from tiny_diffusion_models import NUM_TOKENS, SIDE, TEXT_WIDTH, tiny_model
 from lpnode.config import Address, NodeConfig
 from lpnode.errors import HostError, InvalidArgument
 from lpnode.node import Node
+from lpnode.pipeline.backend.child_work import run_in_child
 from lpnode.pipeline.backend.engine_build import BuildPhase, BuildState, EngineBuilder
 from lpnode.pipeline.backend.engine_cache import BuildCancelled, EngineCache, EngineCacheConfig
-from lpnode.pipeline.backend.engine_compiler import compile_in_child
+from lpnode.pipeline.backend.engine_compiler import Compilation
 from lpnode.pipeline.backend.engine_key import EngineKey, Precision, ShapeProfile
 from lpnode.pipeline.backend.networks import Conditioning, NetworkShapes
 from lpnode.pipeline.backend.onnxruntime_engine import OnnxRuntimeCompiler
@@ -333,22 +334,12 @@ def test_a_fallback_of_another_type_cannot_be_switched_from(tmp_path: Path) -> N
 PROFILE = ShapeProfile(width=8, height=8, opt_rows=1, max_rows=1)
 
 
-def compile_file(onnx: Path, precision: Precision, folder: Path) -> None:
-    compile_in_child(
-        OnnxRuntimeCompiler(1),
-        onnx,
-        PROFILE,
-        precision,
-        folder / "engine",
-        lambda _: None,
-        threading.Event(),
-    )
-
-
 def test_what_a_compiler_says_comes_back_from_its_process(tmp_path: Path) -> None:
     (tmp_path / "network.onnx").write_bytes(b"no protobuf")
+    files = (tmp_path / "network.onnx", tmp_path / "engine")
+    work = Compilation(OnnxRuntimeCompiler(1), files[0], PROFILE, Precision.FP32, files[1])
     with pytest.raises(HostError, match=r"onnxruntime failed: ONNX Runtime does not take .*\.onnx"):
-        compile_file(tmp_path / "network.onnx", Precision.FP32, tmp_path)
+        run_in_child(work, threading.Event())
 
 
 class PlannedCache(EngineCache):
