@@ -23,7 +23,7 @@ from lpnode.model.diffusion_model import (
 from lpnode.pipeline.backend.agreement import SampleFrame, agreement
 from lpnode.pipeline.backend.engine_key import NetworkKind
 from lpnode.pipeline.backend.networks import Conditioning, Networks, NetworkShapes
-from lpnode.pipeline.backend.onnx_export import example_inputs
+from lpnode.pipeline.backend.onnx_trace import example_inputs
 from lpnode.pipeline.backend.onnxruntime_networks import OnnxRuntimeNetworks
 from lpnode.pipeline.backend.openvino_networks import OpenVinoNetworks
 from lpnode.pipeline.backend.torch_networks import TorchNetworks

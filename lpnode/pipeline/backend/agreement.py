@@ -9,7 +9,7 @@ import torch
 from lpnode.model.diffusion_model import DiffusionModel
 from lpnode.pipeline.backend.engine_key import NetworkKind
 from lpnode.pipeline.backend.networks import Conditioning, Networks, NetworkShapes
-from lpnode.pipeline.backend.onnx_export import example_inputs
+from lpnode.pipeline.backend.onnx_trace import example_inputs
 
 MAX_ERROR = 5e-3
 """Largest difference from torch that agrees, as a part of the largest value in torch's output."""

@@ -39,15 +39,15 @@ from lpnode.pipeline.backend.engine_key import (
 )
 from lpnode.pipeline.backend.engine_networks import EngineNetworks
 from lpnode.pipeline.backend.networks import Conditioning, NetworkShapes
-from lpnode.pipeline.backend.onnx_export import (
-    example_inputs,
-    export_network,
-    network_weights,
-    trace_network,
-    write_network,
-)
 from lpnode.pipeline.backend.onnx_networks import GraphRunner
 from lpnode.pipeline.backend.onnx_quantise import QUANTISED_OPSET, quantise_network
+from lpnode.pipeline.backend.onnx_trace import (
+    OPSET,
+    example_inputs,
+    network_weights,
+    trace_network,
+)
+from lpnode.pipeline.backend.onnx_weights import TracedNetwork, write_network
 from lpnode.pipeline.backend.torch_networks import TorchNetworks
 
 logger = logging.getLogger(__name__)
@@ -128,10 +128,9 @@ class EngineBuilder:
         """Gives the engines of a loaded model, whose modules are read while they go on serving.
 
         A compiler is ended the moment that ``stop`` is set. Other work looks at it as often as it
-        can, between networks, layers and weights. Nothing ends torch while it makes a graph of what
-        was traced, which is most of an export: 18 of the 21 s that SD 1.5's UNet took on two cores
-        that others used too. Nor is there an end to a runtime that reads an engine, or to the one
-        inference that an engine is held against.
+        can, between networks, samples and weights. Nothing ends torch while it traces, which took
+        21 s with SD 1.5's UNet on two cores that others used too. Nor is there an end to a runtime
+        that reads an engine, or to the one inference that an engine is held against.
 
         Raises:
             BuildCancelled: ``stop`` was set; nothing is left of what was not ready.
@@ -197,25 +196,25 @@ class _NetworkBuild:
         shutil.rmtree(exported)
 
     def _export(self, path: Path) -> None:
-        model, kind, dtype = self.model, self.kind, self.builder.dtype
+        weights = network_weights(self.model, self.kind)
         if not self._precision.is_eight_bits:
-            self._report(BuildPhase.EXPORT)
-            export_network(model, kind, path, size=self._size, dtype=dtype, stop=self.stop)
+            write_network(self._traced(), weights, path, stop=self.stop)
             return
         self._report(BuildPhase.CALIBRATE)
         ranges = measure_ranges(
-            model,
+            self.model,
             self._size,
             lambda fraction: self._report(BuildPhase.CALIBRATE, fraction),
             self.stop,
         )
-        self._report(BuildPhase.EXPORT)
-        traced = trace_network(
-            model, kind, size=self._size, dtype=dtype, opset=QUANTISED_OPSET, stop=self.stop
-        )
-        weights = network_weights(model, kind)
-        quantised = quantise_network(traced, weights, ranges, self._precision)
+        quantised = quantise_network(self._traced(), weights, ranges, self._precision)
         write_network(*quantised, path, stop=self.stop)
+
+    def _traced(self) -> TracedNetwork:
+        self._report(BuildPhase.EXPORT)
+        opset = QUANTISED_OPSET if self._precision.is_eight_bits else OPSET
+        dtype = self.builder.dtype
+        return trace_network(self.model, self.kind, size=self._size, dtype=dtype, opset=opset)
 
     def _compare(self, runner: GraphRunner) -> None:
         """One inference at the most rows against torch. Raises: HostError: they differ."""

@@ -11,11 +11,8 @@ from lpnode.errors import HostError
 from lpnode.model.diffusion_model import DiffusionModel
 from lpnode.pipeline.backend.engine_key import NetworkKind
 from lpnode.pipeline.backend.networks import Conditioning, NetworkShapes
-from lpnode.pipeline.backend.onnx_export import (
-    TracedNetwork,
-    network_weights,
-    trace_network,
-)
+from lpnode.pipeline.backend.onnx_trace import network_weights, trace_network
+from lpnode.pipeline.backend.onnx_weights import TracedNetwork
 
 MAX_SIZES = 4
 """Sizes of pictures that stay compiled; each has weights of its own in the runtime's layout."""

@@ -26,7 +26,7 @@ import torch
 
 from lpnode.errors import HostError, InvalidArgument
 from lpnode.pipeline.backend.engine_key import NetworkKind, Precision
-from lpnode.pipeline.backend.onnx_export import TracedNetwork, lay_out_weights
+from lpnode.pipeline.backend.onnx_weights import TracedNetwork, lay_out_weights
 
 if TYPE_CHECKING:
     import onnx

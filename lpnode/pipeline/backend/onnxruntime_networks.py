@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import torch
 
 from lpnode.errors import HostError
-from lpnode.pipeline.backend.onnx_export import TracedNetwork, fitting_weights
 from lpnode.pipeline.backend.onnx_networks import GraphCache, GraphRunner, OnnxNetworks
+from lpnode.pipeline.backend.onnx_weights import TracedNetwork, fitting_weights
 from lpnode.pipeline.backend.onnxruntime_session import BoundSession, session_options
 
 

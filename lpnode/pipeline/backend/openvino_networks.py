@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from lpnode.errors import HostError, NotBuilt
-from lpnode.pipeline.backend.onnx_export import TracedNetwork, write_network
 from lpnode.pipeline.backend.onnx_networks import GraphCache, GraphRunner, OnnxNetworks
+from lpnode.pipeline.backend.onnx_weights import TracedNetwork, write_network
 
 
 class OpenVinoNetworks(OnnxNetworks):

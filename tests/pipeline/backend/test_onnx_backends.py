@@ -12,8 +12,8 @@ from lpnode.errors import HostError, NotBuilt
 from lpnode.model.diffusion_model import DiffusionModel
 from lpnode.pipeline.backend.engine_key import NetworkKind
 from lpnode.pipeline.backend.networks import Conditioning, Networks, NetworkShapes
-from lpnode.pipeline.backend.onnx_export import example_inputs
 from lpnode.pipeline.backend.onnx_networks import MAX_SIZES
+from lpnode.pipeline.backend.onnx_trace import example_inputs
 from lpnode.pipeline.backend.onnxruntime_networks import OnnxRuntimeNetworks
 from lpnode.pipeline.backend.openvino_networks import OpenVinoNetworks
 

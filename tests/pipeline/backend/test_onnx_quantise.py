@@ -21,14 +21,9 @@ from lpnode.pipeline.backend.calibration import eight_bit_layers, measure_ranges
 from lpnode.pipeline.backend.denoising_samples import TIMESTEPS, run_unet, unseen_rows
 from lpnode.pipeline.backend.engine_cache import BuildCancelled
 from lpnode.pipeline.backend.engine_key import NetworkKind, Precision, ShapeProfile
-from lpnode.pipeline.backend.onnx_export import (
-    TracedNetwork,
-    example_inputs,
-    network_weights,
-    trace_network,
-    write_network,
-)
 from lpnode.pipeline.backend.onnx_quantise import QUANTISED_OPSET, quantise_network
+from lpnode.pipeline.backend.onnx_trace import example_inputs, network_weights, trace_network
+from lpnode.pipeline.backend.onnx_weights import TracedNetwork, write_network
 from lpnode.pipeline.backend.onnxruntime_engine import OnnxRuntimeCompiler
 
 SIZE = (SIDE, SIDE)

@@ -10,8 +10,9 @@ from tiny_diffusion_models import STRUCTURES, tiny_model
 
 from lpnode.errors import HostError
 from lpnode.model.diffusion_model import DiffusionModel
+from lpnode.pipeline.backend.engine_key import NetworkKind
 from lpnode.pipeline.backend.networks import Conditioning, NetworkShapes
-from lpnode.pipeline.backend.onnx_export import NetworkKind, example_inputs
+from lpnode.pipeline.backend.onnx_trace import example_inputs
 from lpnode.pipeline.backend.torch_networks import TorchNetworks
 
 SIZE = (72, 40)

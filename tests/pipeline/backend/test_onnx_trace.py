@@ -1,10 +1,7 @@
 """Every network of every kind of model as ONNX, run by ONNX Runtime and held against torch."""
 
-import threading
-import warnings
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import onnx
 import onnxruntime
@@ -12,20 +9,16 @@ import pytest
 import torch
 from tiny_diffusion_models import STRUCTURES, tiny_model
 
-from lpnode.errors import HostError, InvalidArgument
+from lpnode.errors import InvalidArgument
 from lpnode.model.diffusion_model import DiffusionModel
-from lpnode.pipeline.backend.engine_cache import BuildCancelled
 from lpnode.pipeline.backend.engine_key import NetworkKind
-from lpnode.pipeline.backend.onnx_export import (
-    TracedNetwork,
+from lpnode.pipeline.backend.onnx_trace import (
     example_inputs,
-    export_network,
-    fitting_weights,
     network_weights,
     open_size_step,
     trace_network,
-    write_network,
 )
+from lpnode.pipeline.backend.onnx_weights import TracedNetwork, write_network
 
 TOLERANCE = 2e-5
 """Largest difference from torch in float32; outputs are of the order of 1."""
@@ -105,7 +98,7 @@ def test_a_network_of_a_fixed_size_agrees_with_torch_and_takes_no_other(
 ) -> None:
     model, path = tiny_model("sdxl-kl"), tmp_path / "network.onnx"
     size = (72, 40)  # of latents with an odd number of columns and of rows
-    export_network(model, kind, path, size=size)
+    write_network(trace_network(model, kind, size=size), network_weights(model, kind), path)
     for rows in (1, 2):
         inputs = example_inputs(model, kind, size=size, rows=rows)
         expected = from_torch(model, kind, inputs)
@@ -157,41 +150,12 @@ def test_one_graph_serves_two_sets_of_weights(tmp_path: Path) -> None:
         assert largest_difference(from_file(path, inputs), expected) < TOLERANCE
 
 
-def test_weights_that_are_as_the_graph_wants_them_are_not_copied() -> None:
-    weights = network_weights(tiny_model(), NetworkKind.UNET)
-    fitting = dict(fitting_weights(traced("sd15", NetworkKind.UNET), weights))
-    assert set(fitting) == set(weights)
-    assert all(fitting[name].data_ptr() == weights[name].data_ptr() for name in weights)
-
-
-def test_the_model_is_not_changed_by_an_export(tmp_path: Path) -> None:
+def test_the_model_is_not_changed_by_a_trace() -> None:
     model = tiny_model()
     before = {name: value.clone() for name, value in model.vae.state_dict().items()}
-    export_network(model, NetworkKind.VAE_ENCODER, tmp_path / "a.onnx", dtype=torch.float16)
+    trace_network(model, NetworkKind.VAE_ENCODER, dtype=torch.float16)
     after = model.vae.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
-
-
-def test_an_export_says_nothing_and_leaves_two_files(tmp_path: Path) -> None:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        export_network(tiny_model(), NetworkKind.VAE_ENCODER, tmp_path / "vae.onnx")
-    assert not caught
-    assert {file.name for file in tmp_path.iterdir()} == {"vae.onnx", "vae.onnx.weights"}
-
-
-def test_weights_of_another_network_are_refused_and_leave_no_file(tmp_path: Path) -> None:
-    network = traced("sd15", NetworkKind.UNET)
-    weights = network_weights(tiny_model("sdxl"), NetworkKind.UNET)
-    with pytest.raises(HostError, match=r"unet: expected unet\.\S+ of shape .* another network"):
-        write_network(network, weights, tmp_path / "unet.onnx")
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    (tmp_path / "taken").write_text("a file")
-    with pytest.raises(HostError, match=r"taken.*cannot write the exported network"):
-        export_network(tiny_model(), NetworkKind.VAE_DECODER, tmp_path / "taken" / "vae.onnx")
 
 
 def test_a_size_that_latents_cannot_have_is_refused() -> None:
@@ -202,34 +166,3 @@ def test_a_size_that_latents_cannot_have_is_refused() -> None:
 def test_a_precision_that_onnx_runtimes_do_not_share_is_refused() -> None:
     with pytest.raises(InvalidArgument, match=r"float32 or float16, got torch\.bfloat16"):
         trace_network(tiny_model(), NetworkKind.VAE_ENCODER, dtype=torch.bfloat16)
-
-
-def test_an_export_that_is_stopped_ends_at_the_next_layer(tmp_path: Path) -> None:
-    model, stop, reached = tiny_model(), threading.Event(), []
-    encoder: Any = model.vae.encoder
-    layers = list(encoder.layers)
-    layers[0].register_forward_pre_hook(lambda *_: stop.set())
-    layers[1].register_forward_hook(lambda *_: reached.append(1))
-    with pytest.raises(BuildCancelled, match="exported"):
-        export_network(model, NetworkKind.VAE_ENCODER, tmp_path / "vae.onnx", stop=stop)
-    assert not reached
-    assert not list(tmp_path.iterdir())
-
-
-class StopAtSecondLook(threading.Event):
-    """Is set from the second time on that somebody looks."""
-
-    num_looks = 0
-
-    def is_set(self) -> bool:
-        self.num_looks += 1
-        return self.num_looks > 1
-
-
-def test_a_stopped_export_writes_no_more_weights(tmp_path: Path) -> None:
-    kind, stop = NetworkKind.VAE_ENCODER, StopAtSecondLook()
-    network, weights = traced("sd15", kind), network_weights(tiny_model("sd15"), kind)
-    with pytest.raises(BuildCancelled, match="exported"):
-        write_network(network, weights, tmp_path / "vae.onnx", stop=stop)
-    assert stop.num_looks == 2
-    assert not list(tmp_path.iterdir())
