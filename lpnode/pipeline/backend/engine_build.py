@@ -15,7 +15,7 @@ import logging
 import shutil
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ from lpnode.pipeline.backend.onnx_trace import (
     OPSET,
     example_inputs,
     network_weights,
-    trace_network,
+    trace_in_child,
 )
 from lpnode.pipeline.backend.onnx_weights import TracedNetwork, write_network
 from lpnode.pipeline.backend.torch_networks import TorchNetworks
@@ -99,6 +99,9 @@ class BuildState:
 
 BuildReport = Callable[[BuildState], None]
 
+_GraphKey = tuple[NetworkKind, str, tuple[int, int], torch.dtype, int]
+"""With the digest of the structure, (width, height), and the opset at the end."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineBuilder:
@@ -106,12 +109,14 @@ class EngineBuilder:
 
     Attributes:
         precision: of the networks, but for Note [Eight bits]; inputs and outputs are ``dtype``.
+        graphs: those traced so far. Weights do not matter to them, so new ones need no new trace.
     """
 
     cache: EngineCache
     compiler: EngineCompiler
     device: torch.device
     precision: Precision
+    graphs: dict[_GraphKey, TracedNetwork] = field(default_factory=dict)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -127,10 +132,10 @@ class EngineBuilder:
     ) -> EngineNetworks:
         """Gives the engines of a loaded model, whose modules are read while they go on serving.
 
-        A compiler is ended the moment that ``stop`` is set. Other work looks at it as often as it
-        can, between networks, samples and weights. Nothing ends torch while it traces, which took
-        21 s with SD 1.5's UNet on two cores that others used too. Nor is there an end to a runtime
-        that reads an engine, or to the one inference that an engine is held against.
+        Tracing and compiling, which take nearly all of the time, are done in processes that are
+        ended the moment that ``stop`` is set. Other work looks at it as often as it can, between
+        networks, samples and weights. Nothing ends a runtime that reads an engine, or the one
+        inference that an engine is held against.
 
         Raises:
             BuildCancelled: ``stop`` was set; nothing is left of what was not ready.
@@ -211,10 +216,25 @@ class _NetworkBuild:
         write_network(*quantised, path, stop=self.stop)
 
     def _traced(self) -> TracedNetwork:
+        """The network's graph; those that will be asked for next are traced in the same process.
+
+        One for each would import torch and the model's library each time.
+        """
         self._report(BuildPhase.EXPORT)
-        opset = QUANTISED_OPSET if self._precision.is_eight_bits else OPSET
-        dtype = self.builder.dtype
-        return trace_network(self.model, self.kind, size=self._size, dtype=dtype, opset=opset)
+        builder, kinds = self.builder, list(NetworkKind)
+        if self._graph_key not in builder.graphs:
+            later = [replace(self, kind=kind) for kind in kinds[kinds.index(self.kind) + 1 :]]
+            missing = [build for build in later if builder.cache.find(build._key()) is None]
+            wanted = {build.kind: build._graph_key for build in (self, *missing)}
+            traced = trace_in_child(
+                self.model,
+                {kind: key[-1] for kind, key in wanted.items()},
+                size=self._size,
+                dtype=builder.dtype,
+                stop=self.stop,
+            )
+            builder.graphs.update({wanted[kind]: graph for kind, graph in traced.items()})
+        return builder.graphs[self._graph_key]
 
     def _compare(self, runner: GraphRunner) -> None:
         """One inference at the most rows against torch. Raises: HostError: they differ."""
@@ -271,6 +291,12 @@ class _NetworkBuild:
         if precision.is_eight_bits and self.kind is not NetworkKind.UNET:
             return Precision.FP16
         return precision
+
+    @property
+    def _graph_key(self) -> _GraphKey:
+        opset = QUANTISED_OPSET if self._precision.is_eight_bits else OPSET
+        structure = _structure_sha256(self.model, self.kind)
+        return self.kind, structure, self._size, self.builder.dtype, opset
 
     @property
     def _size(self) -> tuple[int, int]:

@@ -6,7 +6,9 @@ It is traced on the processor wherever the model is: a graph says nothing of dev
 
 import copy
 import io
+import threading
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ import torch
 
 from lpnode.errors import HostError, InvalidArgument
 from lpnode.model.diffusion_model import DiffusionModel
+from lpnode.pipeline.backend.child_work import WorkProgress, run_in_child
 from lpnode.pipeline.backend.engine_key import NetworkKind
 from lpnode.pipeline.backend.onnx_weights import TracedNetwork, lay_out_weights
 
@@ -36,6 +39,9 @@ def trace_network(
 ) -> TracedNetwork:
     """Traces a network into ONNX. The number of rows stays open; cost does not grow with ``size``.
 
+    It is done here and now, as loading a model may. With a large UNet that takes tens of seconds in
+    which torch lets no other thread run for long: while frames are served, ``trace_in_child``.
+
     Inputs and outputs, with R rows of latents (4, h, w) and S pictures (3, 8h, 8w):
 
     * ``unet``: ``sample`` (R, 4, h, w), ``timestep`` (R,) float32, ``encoder_hidden_states``
@@ -55,9 +61,36 @@ def trace_network(
     return TracedNetwork(kind, _Trace.of(model, kind, size, dtype, opset).graph(), dtype)
 
 
+def trace_in_child(
+    model: DiffusionModel,
+    opsets: Mapping[NetworkKind, int],
+    *,
+    size: tuple[int, int] | None = None,
+    dtype: torch.dtype = torch.float32,
+    stop: threading.Event,
+) -> dict[NetworkKind, TracedNetwork]:
+    """Traces networks as ``trace_network`` does, all in one process that ends when ``stop`` is set.
+
+    Threads of this process go on meanwhile. The child is sent modules without their weights, and
+    takes some seconds to import what they are made of.
+
+    Args:
+        opsets: the networks that are traced, each with its graph's opset.
+    Raises: InvalidArgument, HostError: see ``trace_network``. BuildCancelled: ``stop`` was set.
+    """
+    import onnx
+
+    traces = [_Trace.of(model, kind, size, dtype, opset) for kind, opset in opsets.items()]
+    graphs = run_in_child(_Tracing(traces), stop)
+    return {
+        kind: TracedNetwork(kind, onnx.load_from_string(graph), dtype)
+        for kind, graph in zip(opsets, graphs, strict=True)
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class _Trace:
-    """All that a graph is made from."""
+    """All that a graph is made from; can be pickled, in less than a MiB."""
 
     model_name: str
     kind: NetworkKind
@@ -133,6 +166,20 @@ class _Trace:
         if self.size is not None:
             _fix_size(graph, self.size, self.pixels_per_latent)
         return graph
+
+
+@dataclass(frozen=True, slots=True)
+class _Tracing:
+    """See ``ChildWork``; gives a serialised graph for each trace."""
+
+    traces: list[_Trace]
+
+    @property
+    def name(self) -> str:
+        return "torch"
+
+    def run(self, _: WorkProgress) -> list[bytes]:
+        return [trace.graph().SerializeToString() for trace in self.traces]
 
 
 def example_inputs(

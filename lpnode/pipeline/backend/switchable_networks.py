@@ -92,8 +92,8 @@ class SwitchableNetworks:
     async def run(self) -> None:
         """Builds what is asked for, one size after the other, until it is cancelled.
 
-        Cancelled, it ends the compiler and leaves nothing of a build behind; see
-        ``EngineBuilder.build`` for what else it waits for, some 20 s with a large model.
+        Cancelled, it ends the build's process and leaves nothing behind; see
+        ``EngineBuilder.build`` for the little that it waits for.
         """
         loop = self._loop = asyncio.get_running_loop()
         thread = ThreadPoolExecutor(1, thread_name_prefix="engine build")

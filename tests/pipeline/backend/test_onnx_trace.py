@@ -1,5 +1,6 @@
 """Every network of every kind of model as ONNX, run by ONNX Runtime and held against torch."""
 
+import threading
 from functools import cache
 from pathlib import Path
 
@@ -9,13 +10,15 @@ import pytest
 import torch
 from tiny_diffusion_models import STRUCTURES, tiny_model
 
-from lpnode.errors import InvalidArgument
+from lpnode.errors import HostError, InvalidArgument
 from lpnode.model.diffusion_model import DiffusionModel
 from lpnode.pipeline.backend.engine_key import NetworkKind
 from lpnode.pipeline.backend.onnx_trace import (
+    OPSET,
     example_inputs,
     network_weights,
     open_size_step,
+    trace_in_child,
     trace_network,
 )
 from lpnode.pipeline.backend.onnx_weights import TracedNetwork, write_network
@@ -166,3 +169,19 @@ def test_a_size_that_latents_cannot_have_is_refused() -> None:
 def test_a_precision_that_onnx_runtimes_do_not_share_is_refused() -> None:
     with pytest.raises(InvalidArgument, match=r"float32 or float16, got torch\.bfloat16"):
         trace_network(tiny_model(), NetworkKind.VAE_ENCODER, dtype=torch.bfloat16)
+
+
+def test_a_child_traces_what_is_traced_here() -> None:
+    size, half = (64, 64), torch.float16
+    opsets = dict.fromkeys(NetworkKind, OPSET)
+    stop = threading.Event()
+    networks = trace_in_child(tiny_model("sdxl"), opsets, size=size, dtype=half, stop=stop)
+    assert networks == {kind: traced("sdxl", kind, size, half) for kind in NetworkKind}
+
+
+def test_a_network_that_torch_cannot_export_is_named_by_a_child() -> None:
+    model = tiny_model()
+    model.vae.encoder.layers[0] = torch.nn.Identity()  # and so what follows has too few channels
+    opsets = {NetworkKind.VAE_ENCODER: OPSET}
+    with pytest.raises(HostError, match=r"tiny-sd15: torch cannot export its vae_encoder: .*chann"):
+        trace_in_child(model, opsets, stop=threading.Event())

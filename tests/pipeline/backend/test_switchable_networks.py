@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 import torch
 from tiny_diffusion_models import NUM_TOKENS, SIDE, TEXT_WIDTH, tiny_model
@@ -24,6 +25,7 @@ from lpnode.pipeline.backend.engine_cache import BuildCancelled, EngineCache, En
 from lpnode.pipeline.backend.engine_compiler import Compilation
 from lpnode.pipeline.backend.engine_key import EngineKey, Precision, ShapeProfile
 from lpnode.pipeline.backend.networks import Conditioning, NetworkShapes
+from lpnode.pipeline.backend.onnx_weights import TracedNetwork
 from lpnode.pipeline.backend.onnxruntime_engine import OnnxRuntimeCompiler
 from lpnode.pipeline.backend.switchable_networks import SwitchableNetworks
 from lpnode.pipeline.backend.torch_networks import TorchNetworks
@@ -35,6 +37,8 @@ from lpnode.pipeline.stream_diffusion.served_model import LoraChoice, ServedMode
 
 SHAPES = NetworkShapes(width=SIDE, height=SIDE, max_images=2, max_rows=3)
 SIZE = (SIDE, SIDE)
+GRAPHS: dict[Any, TracedNetwork] = {}
+"""Those of ``tiny_model()`` in float32: a trace takes longer than all else that builds do here."""
 
 
 def rows(count: int) -> tuple[torch.Tensor, torch.Tensor, Conditioning]:
@@ -98,6 +102,7 @@ def builder_in(folder: Path, compiler: OnnxRuntimeCompiler | None = None) -> Eng
         compiler=compiler or OnnxRuntimeCompiler(1),
         device=torch.device("cpu"),
         precision=Precision.FP32,
+        graphs=GRAPHS,
     )
 
 
@@ -237,6 +242,37 @@ async def test_cancelled_in_mid_build_nothing_is_left(without_encoder: Path) -> 
     assert networks.name == "torch"
 
 
+class StopOnceAChildRuns(threading.Event):
+    """Is set from the moment that somebody looks while this process has a new child."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._others = set(psutil.Process().children())
+        self.children: set[psutil.Process] = set()
+
+    def is_set(self) -> bool:
+        self.children |= set(psutil.Process().children()) - self._others
+        return bool(self.children)
+
+
+def test_stopped_while_a_network_is_traced_nothing_is_left(without_encoder: Path) -> None:
+    stop, states = StopOnceAChildRuns(), list[BuildState]()
+    builder = dataclasses.replace(builder_in(without_encoder), graphs={})
+    with pytest.raises(BuildCancelled, match="torch was at work"):
+        builder.build(tiny_model(), SHAPES, states.append, stop)
+    assert [state.phase for state in states] == [BuildPhase.EXPORT]
+    assert not builder.graphs
+    assert len(os.listdir(without_encoder)) == 2
+    assert [child.is_running() for child in stop.children] == [False]
+
+
+def test_new_weights_are_compiled_without_another_trace(built: Path, tmp_path: Path) -> None:
+    stop, states = StopOnceAChildRuns(), list[BuildState]()
+    with pytest.raises(BuildCancelled, match="onnxruntime was at work"):
+        builder_in(tmp_path).build(tiny_model(seed=1), SHAPES, states.append, stop)
+    assert [state.phase for state in states] == [BuildPhase.EXPORT, BuildPhase.COMPILE]
+
+
 async def test_new_weights_are_served_at_once_and_get_engines_of_their_own(built: Path) -> None:
     networks = switchable(built)
     async with Running(networks):
@@ -358,7 +394,9 @@ async def test_a_stream_goes_over_to_a_unet_of_8_bits_whose_ranges_were_measured
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache = PlannedCache(EngineCacheConfig(folder=tmp_path, spare_bytes=0))
-    builder = dataclasses.replace(builder_in(tmp_path), cache=cache, precision=Precision.INT8)
+    builder = dataclasses.replace(
+        builder_in(tmp_path), cache=cache, precision=Precision.INT8, graphs={}
+    )
     networks = SwitchableNetworks(TorchNetworks(dtype=torch.float16), builder)
     networks.load(tiny_model())
     networks.prepare(SHAPES)
