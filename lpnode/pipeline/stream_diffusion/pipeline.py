@@ -32,14 +32,9 @@ from lpnode.pipeline.pipeline import (
 from lpnode.pipeline.stream_diffusion.call_limit import CallLimit
 from lpnode.pipeline.stream_diffusion.conditioning import EncodedPrompts
 from lpnode.pipeline.stream_diffusion.frame_graph import FrameNoise
+from lpnode.pipeline.stream_diffusion.loadouts import LoadoutHold, Loadouts
 from lpnode.pipeline.stream_diffusion.params import StreamDiffusionParams
-from lpnode.pipeline.stream_diffusion.served_model import (
-    Loadout,
-    LoadoutHold,
-    Loadouts,
-    LoraChoice,
-    ServedModel,
-)
+from lpnode.pipeline.stream_diffusion.served_model import Loadout, LoraChoice, ServedModel
 from lpnode.pipeline.stream_diffusion.stream import DiffusionStream
 from lpnode.pipeline.stream_diffusion.stream_group import StreamGroup
 

@@ -4,7 +4,7 @@ import pytest
 from diffusion_studio import MakeStudio, Studio
 
 from lpnode.errors import BadParameters
-from lpnode.pipeline.stream_diffusion.served_model import SPARE_BYTES
+from lpnode.pipeline.stream_diffusion.loadouts import SPARE_BYTES
 
 
 def test_a_stream_whose_loras_do_not_fit_beside_the_others_is_refused(
