@@ -158,7 +158,7 @@ class LiveSessions:
                 metrics=self._metrics,
                 meter=meter,
             )
-        except BaseException:
+        except BaseException:  # no session is there to give these back
             channels.close()
             slot.release()
             raise

@@ -188,7 +188,7 @@ class Channel:
             self._budget.take(len(piece))
         try:
             segment.append(piece)
-        except BaseException:
+        except BaseException:  # whatever it is, the bytes were not kept
             if is_counted:
                 self._budget.give_back(len(piece))
             raise

@@ -119,8 +119,8 @@ class StreamDiffusion:
         """See ``Pipeline.prepare``."""
         try:
             return DiffusionStream(_own_params(params), self._group, self._encode)
-        except BaseException as error:
-            self._loadouts.drop_unused()  # weights that were loaded for this stream alone
+        except BaseException as error:  # weights loaded for this stream alone are nobody's now
+            self._loadouts.drop_unused()
             if isinstance(error, InvalidArgument):
                 raise BadParameters(str(error)) from error
             raise
